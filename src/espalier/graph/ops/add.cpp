@@ -1,0 +1,8 @@
+// Add: the residual rule of coupling.
+#include "espalier/graph/ops/binary_rules.h"
+
+namespace espalier {
+namespace {
+const RegisterOperator registered({"Add", infer_binary, cost_binary, couple_binary});
+}  // namespace
+}  // namespace espalier

@@ -1,0 +1,110 @@
+#include "espalier/graph/sublayers.h"
+
+#include <algorithm>
+
+#include "espalier/core/error.h"
+
+namespace espalier {
+namespace {
+
+struct Uses {
+  std::vector<NodeId> producer;                // of each value, −1 for graph inputs
+  std::vector<std::vector<NodeId>> consumers;  // of each value
+
+  explicit Uses(const Graph& graph) : producer(graph.values.size(), -1), consumers(graph.values.size()) {
+    for (size_t n = 0; n < graph.nodes.size(); ++n) {
+      for (ValueId value : graph.nodes[n].outputs) producer[static_cast<size_t>(value)] = static_cast<NodeId>(n);
+      for (ValueId value : graph.nodes[n].inputs) consumers[static_cast<size_t>(value)].push_back(static_cast<NodeId>(n));
+    }
+    for (ValueId value : graph.outputs) consumers[static_cast<size_t>(value)].push_back(-1);
+  }
+};
+
+bool is_branch(const Graph& graph, const Uses& uses, ValueId value) {
+  const NodeId node = uses.producer[static_cast<size_t>(value)];
+  return node >= 0 && graph.nodes[static_cast<size_t>(node)].op == "Linear";
+}
+
+// Walks back from the branch; a node belongs to it when all that read it do.
+std::vector<NodeId> exclusive_nodes(const Graph& graph, const Uses& uses, NodeId add, ValueId branch) {
+  std::vector<bool> inside(graph.nodes.size(), false);
+  inside[static_cast<size_t>(add)] = true;
+  std::vector<NodeId> found;
+  const NodeId last = uses.producer[static_cast<size_t>(branch)];
+  for (NodeId n = last; n >= 0; --n) {
+    const auto& node = graph.nodes[static_cast<size_t>(n)];
+    if (node.block != graph.nodes[static_cast<size_t>(add)].block) break;
+    bool read = false, only_inside = true;
+    for (ValueId output : node.outputs) {
+      for (NodeId consumer : uses.consumers[static_cast<size_t>(output)]) {
+        read = true;
+        only_inside = only_inside && consumer >= 0 && inside[static_cast<size_t>(consumer)];
+      }
+    }
+    if (read && only_inside && (n == last || node.op != "Add")) {
+      inside[static_cast<size_t>(n)] = true;
+      found.push_back(n);
+    }
+  }
+  std::reverse(found.begin(), found.end());
+  return found;
+}
+
+}  // namespace
+
+const char* name_of(SubLayer::Kind kind) { return kind == SubLayer::Kind::kAttention ? "attn" : "ffn"; }
+
+std::vector<SubLayer> find_sublayers(const Graph& graph) {
+  const Uses uses(graph);
+  std::vector<SubLayer> found;
+  for (size_t n = 0; n < graph.nodes.size(); ++n) {
+    const auto& node = graph.nodes[n];
+    if (node.op != "Add" || node.block < 0 || node.block >= graph.block_count) continue;
+    const bool first = is_branch(graph, uses, node.inputs[0]), second = is_branch(graph, uses, node.inputs[1]);
+    if (first == second) continue;
+    SubLayer sublayer{};
+    sublayer.block = node.block;
+    sublayer.add = static_cast<NodeId>(n);
+    sublayer.branch = node.inputs[first ? 0 : 1];
+    sublayer.residual = node.inputs[first ? 1 : 0];
+    sublayer.out_projection = uses.producer[static_cast<size_t>(sublayer.branch)];
+    sublayer.nodes = exclusive_nodes(graph, uses, sublayer.add, sublayer.branch);
+    for (NodeId inner : sublayer.nodes)
+      if (graph.nodes[static_cast<size_t>(inner)].op == "Attention") sublayer.attention = inner;
+    sublayer.kind = sublayer.attention ? SubLayer::Kind::kAttention : SubLayer::Kind::kFfn;
+    found.push_back(std::move(sublayer));
+  }
+  return found;
+}
+
+namespace {
+int64_t linear_width(const Graph& graph, const Node& node, bool in) {
+  const Shape& weight = graph.parameter_of(node, "weight").shape();
+  return weight.at(node.flag_or("transposed", false) == in ? 0 : 1);
+}
+}  // namespace
+
+std::vector<BlockWidths> block_widths(const Graph& graph) {
+  std::vector<BlockWidths> widths(static_cast<size_t>(graph.block_count));
+  const Uses uses(graph);
+  for (const auto& sublayer : find_sublayers(graph)) {
+    auto& width = widths.at(static_cast<size_t>(sublayer.block));
+    const int64_t in = linear_width(graph, graph.nodes[static_cast<size_t>(sublayer.out_projection)], true);
+    if (sublayer.kind == SubLayer::Kind::kFfn) {
+      width.ffn = true;
+      width.ffn_width = in;
+      continue;
+    }
+    const auto& attention = graph.nodes[static_cast<size_t>(*sublayer.attention)];
+    width.attention = true;
+    width.head_size = attention.integer("head_size");
+    width.heads = in / width.head_size;
+    // V has no rotation or norm between its projection (or the split of a packed one) and the attention.
+    const auto& source = graph.nodes[static_cast<size_t>(uses.producer[static_cast<size_t>(attention.inputs[2])])];
+    const int64_t value_width = source.op == "Split" ? source.integers("sizes").at(2) : linear_width(graph, source, false);
+    width.kv_heads = value_width / width.head_size;
+  }
+  return widths;
+}
+
+}  // namespace espalier

@@ -1,0 +1,10 @@
+#include "espalier/lab/interpreter/kernel.h"
+#include "espalier/lab/torch.h"
+
+namespace espalier {
+namespace {
+const RegisterKernel registered("Split", [](const KernelContext& c) -> std::vector<at::Tensor> {
+  return at::split_with_sizes(c.inputs[0], c.node.integers("sizes"), -1);
+});
+}  // namespace
+}  // namespace espalier

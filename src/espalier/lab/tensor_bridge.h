@@ -1,0 +1,17 @@
+// Between the runtime's Tensor and libtorch's.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "espalier/core/tensor.h"
+
+namespace espalier {
+
+// fp32 (int64 stays int64, bool stays bool). Shares the bytes when they are fp32 already and aligned; a mapped
+// tensor's bytes must then not be written to.
+at::Tensor to_torch(const Tensor& tensor);
+
+// A contiguous copy; fp32 input may become any floating dtype.
+Tensor from_torch(const at::Tensor& tensor, DType dtype);
+
+}  // namespace espalier
