@@ -1,0 +1,82 @@
+// The directory of a run. A run with the output path OUT works in OUT.partial/ and ends with OUT appearing whole:
+//   OUT.partial/lock          held (flock) while the run lives; its text names pid and host
+//   OUT.partial/config.json   the fingerprint: everything that determines the result
+//   OUT.partial/state/…       small JSON checkpoints, each written atomically
+//   OUT.partial/out/          what will become OUT; manifest.json (bytes and SHA-256 of every file) is written last
+// A kill at any instruction leaves OUT as it was or complete; --resume goes on from the checkpoints.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "espalier/core/json.h"
+
+namespace espalier {
+
+struct RunOptions {
+  bool force = false;               // replace an existing OUT; discard an unfinished run
+  bool resume = false;              // go on with an unfinished run of the same fingerprint
+  std::filesystem::path source;     // the model that is read; OUT may be the same path only with force
+};
+
+class RunDirectory {
+ public:
+  // Checks OUT, takes the lock, and compares the fingerprint when resuming. UserError: OUT exists without force; OUT is
+  // a place that must never be replaced (an ancestor of the working directory, home or source; a Git work tree);
+  // another live run (names pid and host); an unfinished run with neither resume nor force; a resumed run whose
+  // fingerprint differs (names the first differing key).
+  RunDirectory(const std::filesystem::path& out, const Json& fingerprint, const RunOptions& options);
+  ~RunDirectory();  // releases the lock; leaves the files
+  RunDirectory(const RunDirectory&) = delete;
+  RunDirectory& operator=(const RunDirectory&) = delete;
+
+  const std::filesystem::path& out() const { return out_; }
+  const std::filesystem::path& work() const { return work_; }  // large checkpoints of the caller go here
+  std::filesystem::path staging() const;                       // files written here become OUT
+  bool resumed() const { return resumed_; }
+
+  // Resumed although OUT is already there, complete and of the same fingerprint (the run was killed after its last
+  // step): the result that finish() stored. The caller returns it and does nothing else.
+  const std::optional<Json>& finished_result() const { return finished_result_; }
+
+  std::optional<Json> state(std::string_view name) const;  // nullopt: not written yet
+  void save_state(std::string_view name, const Json& value);
+
+  // Writes the manifest (with result), syncs, moves the staging directory to OUT and removes OUT.partial.
+  void finish(const Json& result);
+
+  void discard();  // removes OUT.partial
+
+  // Runs body, which ends by finish(). A failure removes OUT.partial, unless over a minute of work or a resumed run
+  // stands in it; then it stays, and the error says how to resume. Interrupted keeps it if any state was saved.
+  Json guard(const std::function<Json()>& body);
+
+ private:
+  void open_or_create(const Json& fingerprint, const RunOptions& options);
+  void take_lock();
+  void begin(const Json& fingerprint);
+  void roll_back_replacement();
+  bool finished_before(const std::string& fingerprint_hash);
+  bool has_state() const;
+  bool keeps_work() const;
+  void move_into_place();
+
+  std::filesystem::path out_, work_;
+  std::string fingerprint_hash_;
+  std::optional<Json> finished_result_;
+  std::chrono::steady_clock::time_point start_;
+  int lock_fd_ = -1;
+  bool resumed_ = false;
+};
+
+// Where two JSON values first differ, in the order of `a`: "recipe.steps[0].sparsity"; "" when equal.
+std::string first_difference(const Json& a, const Json& b);
+
+// Re-reads every file named in directory/manifest.json; UserError naming the first that is missing or differs.
+void verify_manifest(const std::filesystem::path& directory);
+
+}  // namespace espalier
