@@ -1,0 +1,139 @@
+#include "espalier/lab/criteria/sparsegpt.h"
+
+#include <ATen/Parallel.h>
+
+#include "espalier/core/error.h"
+#include "espalier/core/ranking.h"
+#include "espalier/lab/repair/obs_factor.h"
+#include "espalier/lab/torch.h"
+
+namespace espalier {
+namespace {
+
+constexpr int64_t kRowsPerTask = 64;
+
+// The columns [begin, begin + width), whose masks are chosen together.
+struct Block {
+  int64_t begin = 0, width = 0;
+  std::vector<float> factor;    // U[begin : begin+width, same], compact: a view of U would alias in the caches
+  std::vector<float> per_unit;  // 1 / U_jj
+};
+
+struct Pass {
+  at::Tensor weight, keep, factor;  // fp32 [out, in], bool [out, in], fp32 U [in, in]
+  SparseGptOptions options;
+  std::string name;
+
+  int64_t rows() const { return weight.size(0); }
+  int64_t inputs() const { return weight.size(1); }
+  float* weights_at(int64_t row, int64_t column) { return weight.data_ptr<float>() + row * inputs() + column; }
+  std::span<uint8_t> keep_at(int64_t row, const Block& block) {
+    return mask_bytes(keep).subspan(row * inputs() + block.begin, block.width);
+  }
+};
+
+void check_options(const SparseGptOptions& options, int64_t inputs, const std::string& name) {
+  check_pattern({.sparsity = options.sparsity, .n_of_m = options.n_of_m}, inputs, name);
+  const int64_t step = options.n_of_m ? options.n_of_m->m : 1;
+  if (options.block < 1 || options.block % step) {
+    throw UserError(name, "block", fmt::format("a positive multiple of {}", step), fmt::format("{}", options.block));
+  }
+}
+
+Block make_block(const Pass& pass, int64_t begin) {
+  Block block{begin, std::min(pass.options.block, pass.inputs() - begin), {}, {}};
+  const float* u = pass.factor.data_ptr<float>();
+  for (int64_t i = 0; i < block.width; ++i) {
+    const float* row = u + (begin + i) * pass.inputs() + begin;
+    block.factor.insert(block.factor.end(), row, row + block.width);
+    block.per_unit.push_back(1.0f / row[i]);
+  }
+  return block;
+}
+
+// (w / U_jj)^2: what removing the weight costs, given the columns that are still to come.
+void score(const float* weights, const float* per_unit, std::span<float> out) {
+  for (size_t j = 0; j < out.size(); ++j) {
+    const float scaled = weights[j] * per_unit[j];
+    out[j] = scaled * scaled;
+  }
+}
+
+// The floor(s * rows * width) cheapest weights over all rows of the block.
+void choose_block_mask(Pass& pass, const Block& block) {
+  std::vector<float> scores(pass.rows() * block.width);
+  const auto row_scores = [&](int64_t r) { return std::span(scores).subspan(r * block.width, block.width); };
+  at::parallel_for(0, pass.rows(), kRowsPerTask, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) score(pass.weights_at(r, block.begin), block.per_unit.data(), row_scores(r));
+  });
+  check_no_nan(scores, pass.name);
+  Cut cut = find_cut(scores, removal_count(pass.options.sparsity, std::ssize(scores)));
+  for (int64_t r = 0; r < pass.rows(); ++r) apply_cut(cut, row_scores(r), pass.keep_at(r, block));
+}
+
+// The columns of one row: each removed weight is set to 0 and its error spread over the rest of the block.
+// errors [width] receives e_j, 0 where kept.
+void prune_row(float* weights, std::span<uint8_t> keep, const Block& block, const std::optional<NOfM>& n_of_m,
+               float* errors) {
+  const int64_t width = block.width;
+  std::vector<float> scores(n_of_m ? n_of_m->m : 0);
+  for (int64_t j = 0; j < width; ++j) {
+    if (n_of_m && j % n_of_m->m == 0) {
+      score(weights + j, &block.per_unit[j], scores);
+      keep_n_of_m(scores, n_of_m->n, n_of_m->m, keep.subspan(j, n_of_m->m));
+    }
+    errors[j] = 0;
+    if (keep[j]) continue;
+    const float error = errors[j] = weights[j] * block.per_unit[j];
+    const float* u = &block.factor[j * width];
+    weights[j] = 0;
+    for (int64_t i = j + 1; i < width; ++i) weights[i] -= error * u[i];
+  }
+}
+
+void prune_block(Pass& pass, const Block& block) {
+  if (!pass.options.n_of_m) choose_block_mask(pass, block);
+  auto errors = at::empty({pass.rows(), block.width}, at::kFloat);
+  float* error_data = errors.data_ptr<float>();
+  at::parallel_for(0, pass.rows(), kRowsPerTask, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      prune_row(pass.weights_at(r, block.begin), pass.keep_at(r, block), block, pass.options.n_of_m,
+                error_data + r * block.width);
+    }
+  });
+  const int64_t end = block.begin + block.width;
+  if (end == pass.inputs()) return;
+  auto rest = pass.weight.slice(1, end);
+  rest.addmm_(errors, pass.factor.slice(0, block.begin, end).slice(1, end), 1, -1);
+}
+
+// Dead inputs get a unit diagonal, so that the factor exists, and zero weights.
+at::Tensor revive_dead_inputs(const at::Tensor& hessian, at::Tensor& weight) {
+  const auto dead = hessian.diagonal() == 0;
+  if (!dead.any().item<bool>()) return hessian;
+  weight.masked_fill_(dead, 0);
+  auto revived = hessian.clone();
+  revived.diagonal().masked_fill_(dead, 1);
+  return revived;
+}
+
+}  // namespace
+
+SparseGptResult sparsegpt(const at::Tensor& weight, const at::Tensor& hessian, const SparseGptOptions& options,
+                          const std::string& name) {
+  at::NoGradGuard no_grad;
+  Pass pass{as_matrix(weight).clone(), {}, {}, options, name};
+  const int64_t inputs = pass.inputs();
+  check_options(options, inputs, name);
+  if (hessian.dim() != 2 || hessian.size(0) != inputs || hessian.size(1) != inputs) {
+    throw UserError(name, "Hessian", fmt::format("[{0}, {0}]", inputs), fmt::format("{} elements", hessian.numel()));
+  }
+  if (!at::isfinite(pass.weight).all().item<bool>()) user_error("{}: the weights are not finite", name);
+  pass.keep = at::ones(pass.weight.sizes(), at::kBool);
+  pass.factor = inverse_factor(revive_dead_inputs(hessian, pass.weight), options.damp, name)
+                    .to(at::kFloat).contiguous();
+  for (int64_t begin = 0; begin < inputs; begin += options.block) prune_block(pass, make_block(pass, begin));
+  return {pass.weight, pass.keep};
+}
+
+}  // namespace espalier
