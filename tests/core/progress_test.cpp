@@ -26,7 +26,8 @@ TEST(ProgressMode, BarNeedsAUsableTerminal) {
 }
 
 TEST(ProgressText, BarShowsRateAndTimeLeft) {
-  EXPECT_EQ(progress_bar(halfway(), 80), "pruning [###############...............] 50/100 block  2.5 block/s  20 s left");
+  EXPECT_EQ(progress_bar(halfway(), 80),
+            "pruning [###############...............] 50/100 block  2.5 block/s  20 s left");
 }
 
 TEST(ProgressText, BarNeverReachesTheLastColumn) {
@@ -57,7 +58,8 @@ TEST(ProgressText, MoreThanTotalIsNotNegative) {
 }
 
 TEST(ProgressText, SlowWorkIsToldInSecondsPerUnit) {
-  EXPECT_EQ(progress_line({"training", "epoch", "", 2, 4, 100}), "training: 2/4 epoch, 1 min 40 s, 50.0 s/epoch, 1 min 40 s left");
+  EXPECT_EQ(progress_line({"training", "epoch", "", 2, 4, 100}),
+            "training: 2/4 epoch, 1 min 40 s, 50.0 s/epoch, 1 min 40 s left");
 }
 
 TEST(ProgressText, JsonHasTheDocumentedFields) {

@@ -84,7 +84,8 @@ TEST(Rng, StateResumesTheStream) {
 }
 
 TEST(Rng, PortableLogAgreesWithLibm) {
-  for (double x : {1e-300, 1e-10, 0.1, 0.49999, 0.7, 0.7072, 0.99999999, 1.0, 1.0000001, 2.0, 2.718281828459045, 1e10, 1e300}) {
+  for (double x :
+       {1e-300, 1e-10, 0.1, 0.49999, 0.7, 0.7072, 0.99999999, 1.0, 1.0000001, 2.0, 2.718281828459045, 1e10, 1e300}) {
     const double expected = std::log(x);
     EXPECT_NEAR(portable_log(x), expected, 4e-16 * std::abs(expected)) << x;
   }

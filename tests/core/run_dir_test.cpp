@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "espalier/core/file.h"
+#include "espalier/core/manifest.h"
 #include "tests/support.h"
 
 namespace espalier {
@@ -47,7 +48,8 @@ TEST_F(RunDir, OutAppearsWholeWithItsManifest) {
   EXPECT_FALSE(fs::exists(partial_));
   const Json manifest = read_json(out_ / "manifest.json");
   EXPECT_EQ(manifest["files"]["model.bin"]["bytes"], 7);
-  EXPECT_EQ(manifest["files"]["sub/b.bin"]["sha256"], "3b64db95cb55c763391c707108489ae18b4112d783300de38e033b4c98c3deaf");
+  EXPECT_EQ(manifest["files"]["sub/b.bin"]["sha256"],
+            "3b64db95cb55c763391c707108489ae18b4112d783300de38e033b4c98c3deaf");
   EXPECT_EQ(manifest["files"].size(), 2u);
   EXPECT_EQ(manifest["result"]["value"], 1);
   verify_manifest(out_);
@@ -91,7 +93,8 @@ TEST_F(RunDir, ForceKeepsItsHandsOffPreciousPlaces) {
   fs::create_directories(out_ / ".git");
   ESP_EXPECT_USER_ERROR(RunDirectory(out_, config_, {.force = true}), "does not replace");
   fs::create_directories(dir_ / "outer/model");
-  ESP_EXPECT_USER_ERROR(RunDirectory(dir_ / "outer", config_, {.force = true, .source = dir_ / "outer/model"}), "does not replace");
+  ESP_EXPECT_USER_ERROR(RunDirectory(dir_ / "outer", config_, {.force = true, .source = dir_ / "outer/model"}),
+                        "does not replace");
 }
 
 TEST_F(RunDir, SourceAsOutNeedsForce) {
@@ -225,15 +228,6 @@ TEST_F(RunDir, OutIsAlwaysOldOrNewWhenKilled) {
 TEST_F(RunDir, PlacesThatCannotBeCreatedAreTheUsersMistake) {
   std::ofstream(dir_ / "file") << "x";
   ESP_EXPECT_USER_ERROR(RunDirectory(dir_ / "file/out", config_, {}), "file");
-}
-
-TEST(FirstDifference, NamesThePath) {
-  const Json a = Json::parse(R"({"x":1,"r":{"s":[{"p":0.5},{"p":0.7}]}})");
-  EXPECT_EQ(first_difference(a, a), "");
-  EXPECT_EQ(first_difference(a, Json::parse(R"({"r":{"s":[{"p":0.5},{"p":0.7}]},"x":1})")), "");
-  EXPECT_EQ(first_difference(a, Json::parse(R"({"x":1,"r":{"s":[{"p":0.5},{"p":0.8}]}})")), "r.s[1].p");
-  EXPECT_EQ(first_difference(a, Json::parse(R"({"x":1,"r":{"s":[{"p":0.5}]}})")), "r.s");
-  EXPECT_EQ(first_difference(a, Json::parse(R"({"x":1,"r":{"s":[{"p":0.5},{"p":0.7}]},"y":2})")), "y");
 }
 
 }  // namespace

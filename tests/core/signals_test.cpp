@@ -1,7 +1,7 @@
 #include "espalier/core/signals.h"
 
-#include <sys/mman.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -88,7 +88,8 @@ TEST(Signals, TruncatedMapNamesTheFile) {
     return static_cast<int>(file->data()[1 << 15]);
   });
   EXPECT_EQ(end.exit_code, 2);
-  EXPECT_NE(end.error_text.find("espalier: error: " + path.string() + ": the file was truncated"), std::string::npos) << end.error_text;
+  EXPECT_NE(end.error_text.find("espalier: error: " + path.string() + ": the file was truncated"), std::string::npos)
+      << end.error_text;
 }
 
 TEST(Signals, ABusErrorOfOursStaysACrash) {

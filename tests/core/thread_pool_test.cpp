@@ -47,7 +47,8 @@ float alternating_sum() {
       0, 100000, 37, 0.0f,
       [](int64_t low, int64_t high) {
         float sum = 0;
-        for (int64_t i = low; i < high; ++i) sum += std::sin(static_cast<float>(i)) * std::pow(3.0f, static_cast<float>(i % 23));
+        for (int64_t i = low; i < high; ++i)
+          sum += std::sin(static_cast<float>(i)) * std::pow(3.0f, static_cast<float>(i % 23));
         return sum;
       },
       [](float a, float b) { return a + b; });
@@ -68,7 +69,10 @@ TEST_P(ThreadPool, CombinesInOrder) {
 
 TEST_P(ThreadPool, ExceptionsReachTheCaller) {
   for (int round = 0; round < 20; ++round) {
-    EXPECT_THROW(parallel_for(0, 100, 1, [](int64_t low, int64_t) { if (low == 40) throw std::invalid_argument("forty"); }),
+    EXPECT_THROW(parallel_for(0, 100, 1,
+                              [](int64_t low, int64_t) {
+                                if (low == 40) throw std::invalid_argument("forty");
+                              }),
                  std::invalid_argument);
   }
   std::atomic<int> sum{0};  // and the pool is still whole
@@ -102,7 +106,9 @@ TEST_P(ThreadPool, SeveralCallersAtOnce) {
 
 TEST_P(ThreadPool, EmptyRangeCallsNothing) {
   parallel_for(3, 3, 1, [](int64_t, int64_t) { FAIL(); });
-  EXPECT_EQ(parallel_reduce(3, 3, 1, 7, [](int64_t, int64_t) { return 1; }, [](int a, int b) { return a + b; }), 7);
+  EXPECT_EQ(parallel_reduce(
+                3, 3, 1, 7, [](int64_t, int64_t) { return 1; }, [](int a, int b) { return a + b; }),
+            7);
 }
 
 INSTANTIATE_TEST_SUITE_P(Threads, ThreadPool, ::testing::Values(1, 2, 13));

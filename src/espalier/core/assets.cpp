@@ -17,7 +17,8 @@ std::vector<std::string> names_in(const fs::path& folder) {
   std::vector<std::string> names;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error))
-    if (const auto name = entry.path().filename().string(); !name.starts_with('.') && !name.ends_with(".md")) names.push_back(name);
+    if (const auto name = entry.path().filename().string(); !name.starts_with('.') && !name.ends_with(".md"))
+      names.push_back(name);
   std::sort(names.begin(), names.end());
   return names;
 }
@@ -26,9 +27,11 @@ fs::path resolve(const std::string& path_or_name, const char* folder, const char
   std::error_code error;
   if (!path_or_name.empty() && fs::exists(path_or_name, error)) return path_or_name;
   const auto names = names_in(assets_directory() / folder);
-  if (std::find(names.begin(), names.end(), path_or_name) != names.end()) return assets_directory() / folder / path_or_name;
-  user_error("{}: no such file or directory, and no embedded {} of this name{}; embedded: {}", printable(path_or_name, 200),
-             what, did_you_mean(path_or_name, names), names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", ")));
+  if (std::find(names.begin(), names.end(), path_or_name) != names.end())
+    return assets_directory() / folder / path_or_name;
+  user_error("{}: no such file or directory, and no embedded {} of this name{}; embedded: {}",
+             printable(path_or_name, 200), what, did_you_mean(path_or_name, names),
+             names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", ")));
 }
 
 }  // namespace

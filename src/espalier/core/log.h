@@ -1,4 +1,5 @@
-// Messages for people, on stderr. They never tear a progress bar: the bar is taken away, the line written, the bar put back.
+// Messages for people, on stderr. They never tear a progress bar: the bar is taken away, the line written, the bar put
+// back.
 #pragma once
 
 #include <fmt/format.h>
@@ -31,7 +32,8 @@ void inform(fmt::format_string<Args...> format, Args&&... args) {
 // Shown with -v.
 template <typename... Args>
 void detail(fmt::format_string<Args...> format, Args&&... args) {
-  if (verbosity() == Verbosity::kDetailed) log_line(Verbosity::kDetailed, fmt::format(format, std::forward<Args>(args)...));
+  if (verbosity() == Verbosity::kDetailed)
+    log_line(Verbosity::kDetailed, fmt::format(format, std::forward<Args>(args)...));
 }
 
 // The last line of a terminal, rewritten in place; "" takes it away. Only class Progress calls this.

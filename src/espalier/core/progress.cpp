@@ -43,7 +43,9 @@ double interval_of(ProgressMode mode, const ProgressTiming& timing) {
   return mode == ProgressMode::kJson ? timing.json_interval : timing.line_interval;
 }
 
-double rate_of(const ProgressState& state) { return state.seconds > 0 ? static_cast<double>(state.done) / state.seconds : 0; }
+double rate_of(const ProgressState& state) {
+  return state.seconds > 0 ? static_cast<double>(state.done) / state.seconds : 0;
+}
 
 std::string format_rate(const ProgressState& state) {
   const double rate = rate_of(state);
@@ -107,16 +109,19 @@ std::string progress_bar(const ProgressState& state, int columns) {
   const int room = columns - 1 - static_cast<int>(width_of(state.phase) + width_of(tail)) - 3;
   if (state.total > 0 && room >= 5) {
     const int width = std::min(room, 30);
-    const auto filled = static_cast<int>(std::clamp<double>(
-        static_cast<double>(state.done) / static_cast<double>(state.total) * width, 0, width));
-    bar = fmt::format(" [{}{}]", std::string(static_cast<size_t>(filled), '#'), std::string(static_cast<size_t>(width - filled), '.'));
+    const auto filled = static_cast<int>(
+        std::clamp<double>(static_cast<double>(state.done) / static_cast<double>(state.total) * width, 0, width));
+    bar = fmt::format(" [{}{}]", std::string(static_cast<size_t>(filled), '#'),
+                      std::string(static_cast<size_t>(width - filled), '.'));
   }
   return cut_to(state.phase + bar + tail, static_cast<size_t>(std::max(columns - 1, 0)));
 }
 
 std::string progress_line(const ProgressState& state) {
-  std::string line = fmt::format("{}: {}, {}, {}", state.phase, done_of_total(state), format_duration(state.seconds), format_rate(state));
-  if (auto left = seconds_left(state); left && state.done < state.total) line += fmt::format(", {} left", format_duration(*left));
+  std::string line = fmt::format("{}: {}, {}, {}", state.phase, done_of_total(state), format_duration(state.seconds),
+                                 format_rate(state));
+  if (auto left = seconds_left(state); left && state.done < state.total)
+    line += fmt::format(", {} left", format_duration(*left));
   if (!state.note.empty()) line += ", " + state.note;
   return line;
 }

@@ -15,10 +15,10 @@
 namespace espalier {
 
 enum class ProgressMode {
-  kAuto,   // bar on a usable terminal, lines elsewhere
+  kAuto,  // bar on a usable terminal, lines elsewhere
   kBar,
   kLines,
-  kJson,   // {"phase","done","total","unit","seconds","eta"} on stderr; total and eta are null when unknown
+  kJson,  // {"phase","done","total","unit","seconds","eta"} on stderr; total and eta are null when unknown
   kQuiet,
 };
 
@@ -29,7 +29,7 @@ ProgressMode resolve_progress_mode(ProgressMode mode, bool is_terminal, const ch
 
 // How often Progress asks for a redraw, in seconds; zero intervals make every advance visible (tests).
 struct ProgressTiming {
-  double quiet_seconds = 2;     // shorter phases show nothing
+  double quiet_seconds = 2;  // shorter phases show nothing
   double line_interval = 5;
   double redraw_interval = 0.1;
   double json_interval = 0.25;
@@ -42,11 +42,11 @@ struct ProgressState {
   int64_t done = 0, total = 0;
   double seconds = 0;
 };
-std::optional<double> seconds_left(const ProgressState& state);        // nullopt: nothing done yet or no total
-std::string progress_bar(const ProgressState& state, int columns);     // never wider than columns
+std::optional<double> seconds_left(const ProgressState& state);     // nullopt: nothing done yet or no total
+std::string progress_bar(const ProgressState& state, int columns);  // never wider than columns
 std::string progress_line(const ProgressState& state);
 std::string progress_json(const ProgressState& state);
-std::string format_duration(double seconds);                           // "0.4 s", "12 s", "3 min 20 s", "2 h 05 min"
+std::string format_duration(double seconds);  // "0.4 s", "12 s", "3 min 20 s", "2 h 05 min"
 
 // advance() and note() may be called from several threads.
 class Progress {

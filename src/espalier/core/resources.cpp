@@ -80,7 +80,8 @@ uint64_t available_memory_bytes() {
   const auto own = cgroup_directory();
   const std::filesystem::path v1 = "/sys/fs/cgroup/memory";
   if (auto v2_free = cgroup_free(own / "memory.max", own / "memory.current")) free = std::min(free, *v2_free);
-  if (auto v1_free = cgroup_free(v1 / "memory.limit_in_bytes", v1 / "memory.usage_in_bytes")) free = std::min(free, *v1_free);
+  if (auto v1_free = cgroup_free(v1 / "memory.limit_in_bytes", v1 / "memory.usage_in_bytes"))
+    free = std::min(free, *v1_free);
   return free;
 }
 
@@ -89,7 +90,7 @@ int available_cores() {
     cpu_set_t set;
     CPU_ZERO(&set);
     int count = ::sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set)
-                                                              : static_cast<int>(std::thread::hardware_concurrency());
+                                                               : static_cast<int>(std::thread::hardware_concurrency());
     if (int quota = cores_of_quota(kernel_file(cgroup_directory() / "cpu.max"))) count = std::min(count, quota);
     return std::max(1, count);
   }();
@@ -124,7 +125,8 @@ AnonymousPeak::~AnonymousPeak() {
 
 void AnonymousPeak::sample() {
   std::unique_lock lock(mutex_);
-  while (!stop_.wait_for(lock, kSampleInterval, [this] { return stopping_; })) peak_ = std::max(peak_.load(), anonymous_rss_bytes());
+  while (!stop_.wait_for(lock, kSampleInterval, [this] { return stopping_; }))
+    peak_ = std::max(peak_.load(), anonymous_rss_bytes());
 }
 
 uint64_t AnonymousPeak::peak() {

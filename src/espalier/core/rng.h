@@ -23,11 +23,11 @@ class Rng {
   explicit Rng(const State& state) : state_(state) {}
 
   uint64_t next();
-  double uniform();                                  // [0, 1), 53 random bits
+  double uniform();  // [0, 1), 53 random bits
   double uniform(double low, double high);
-  double normal();                                   // mean 0, variance 1 (Marsaglia's polar method)
-  uint64_t below(uint64_t n);                        // 0 … n-1, unbiased; n > 0
-  std::vector<int64_t> sample(int64_t n, int64_t k); // k different numbers of 0 … n-1, in random order
+  double normal();                                    // mean 0, variance 1 (Marsaglia's polar method)
+  uint64_t below(uint64_t n);                         // 0 … n-1, unbiased; n > 0
+  std::vector<int64_t> sample(int64_t n, int64_t k);  // k different numbers of 0 … n-1, in random order
 
   template <typename T>
   void shuffle(std::span<T> items) {

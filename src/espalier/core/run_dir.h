@@ -1,5 +1,5 @@
 // The directory of a run. A run with the output path OUT works in OUT.partial/ and ends with OUT appearing whole:
-//   OUT.partial/lock          held (flock) while the run lives; its text names pid and host
+//   OUT.partial/lock          held while the run lives (run_lock.h)
 //   OUT.partial/config.json   the fingerprint: everything that determines the result
 //   OUT.partial/state/…       small JSON checkpoints, each written atomically
 //   OUT.partial/out/          what will become OUT; manifest.json (bytes and SHA-256 of every file) is written last
@@ -14,13 +14,14 @@
 #include <string_view>
 
 #include "espalier/core/json.h"
+#include "espalier/core/run_lock.h"
 
 namespace espalier {
 
 struct RunOptions {
-  bool force = false;               // replace an existing OUT; discard an unfinished run
-  bool resume = false;              // go on with an unfinished run of the same fingerprint
-  std::filesystem::path source;     // the model that is read; OUT may be the same path only with force
+  bool force = false;            // replace an existing OUT; discard an unfinished run
+  bool resume = false;           // go on with an unfinished run of the same fingerprint
+  std::filesystem::path source;  // the model that is read; OUT may be the same path only with force
 };
 
 class RunDirectory {
@@ -46,7 +47,8 @@ class RunDirectory {
   std::optional<Json> state(std::string_view name) const;  // nullopt: not written yet
   void save_state(std::string_view name, const Json& value);
 
-  // Writes the manifest (with result), syncs, moves the staging directory to OUT and removes OUT.partial.
+  // Writes the manifest (with result), syncs, moves the staging directory to OUT and removes OUT.partial. The result
+  // becomes part of OUT: leave out what differs from run to run (times, memory), or equal runs end at other bits.
   void finish(const Json& result);
 
   void discard();  // removes OUT.partial
@@ -57,7 +59,6 @@ class RunDirectory {
 
  private:
   void open_or_create(const Json& fingerprint, const RunOptions& options);
-  void take_lock();
   void begin(const Json& fingerprint);
   void roll_back_replacement();
   bool finished_before(const std::string& fingerprint_hash);
@@ -69,14 +70,8 @@ class RunDirectory {
   std::string fingerprint_hash_;
   std::optional<Json> finished_result_;
   std::chrono::steady_clock::time_point start_;
-  int lock_fd_ = -1;
+  RunLock lock_;
   bool resumed_ = false;
 };
-
-// Where two JSON values first differ, in the order of `a`: "recipe.steps[0].sparsity"; "" when equal.
-std::string first_difference(const Json& a, const Json& b);
-
-// Re-reads every file named in directory/manifest.json; UserError naming the first that is missing or differs.
-void verify_manifest(const std::filesystem::path& directory);
 
 }  // namespace espalier
