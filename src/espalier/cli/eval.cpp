@@ -1,0 +1,76 @@
+// espalier eval MODEL --data DATA
+#include "espalier/cli/lab.h"
+#include "espalier/cli/text.h"
+#include "espalier/cli/verb.h"
+#include "espalier/core/assets.h"
+#include "espalier/core/error.h"
+#include "espalier/core/progress.h"
+
+namespace espalier {
+namespace {
+
+constexpr int64_t kMost = int64_t{1} << 40;
+
+class EvalVerb : public Verb {
+ public:
+  EvalVerb()
+      : Verb("eval", "quality of a model on data, alone or against another", "espalier eval {model} --limit 2000") {
+    use_common(request_.common);
+  }
+
+ protected:
+  void declare(CLI::App& app) override {
+    add_model(app, request_.model)->required();
+    add_text(app, "--data", request_.data, "DATA", "what to measure on; by default an embedded sample");
+    add_choice(app, "--metric", request_.metric, {"ppl", "accuracy", "map", "needle", "vqa", "kl"},
+               "by default what suits model and data");
+    add_text(app, "--against", request_.against, "MODEL", "add the differences from this model");
+    add_integer(app, "--length", request_.length, 0, kMost, "tokens a window; 0: the model's context");
+    add_integer(app, "--stride", request_.stride, 0, kMost, "tokens between windows; 0: they do not overlap");
+    add_integer(app, "--limit", request_.limit, 0, kMost, "tokens or images at most; 0: all");
+    add_integer(app, "--batch", request_.batch, 0, 65536, "sequences or images at a time; 0: chosen");
+  }
+
+  bool complete(CLI::App&) override {
+    if (request_.metric == "kl" && request_.against.empty())
+      user_error("--metric: kl is a distance and needs --against MODEL");
+    if (request_.length > 0 && request_.stride > request_.length)
+      user_error("--stride: expected at most --length {}, found {}", request_.length, request_.stride);
+    return false;
+  }
+
+  Json run() override {
+    resolve_model(request_.model);
+    if (!request_.against.empty()) resolve_model(request_.against);
+    if (!request_.data.empty()) resolve_data(request_.data);
+    return lab().eval(request_);
+  }
+  std::string text(const Json& result) override;
+
+ private:
+  EvalRequest request_;
+};
+
+std::string scope_of(const Json& result) {
+  for (const char* unit : {"tokens", "images"})
+    if (result.contains(unit)) return fmt::format(" over {} {}", shown(result[unit]), unit);
+  return "";
+}
+
+std::string EvalVerb::text(const Json& result) {
+  if (!result.contains("metric") || !result.contains("value")) return describe_object(result);
+  std::string line = fmt::format("{} {}", shown(result["metric"]), shown(result["value"]));
+  if (const Json ci = result.value("ci95", Json()); ci.is_array() && ci.size() == 2)
+    line += fmt::format(" (95 % interval {} to {})", shown(ci[0]), shown(ci[1]));
+  line += scope_of(result);
+  if (result.contains("seconds")) line += ", " + format_duration(result["seconds"].get<double>());
+  if (const Json against = result.value("against", Json()); against.is_object())
+    line += "\nagainst:\n" + describe_object(against, 2);
+  if (line.back() != '\n') line += "\n";
+  return line;
+}
+
+EvalVerb eval_verb;
+
+}  // namespace
+}  // namespace espalier

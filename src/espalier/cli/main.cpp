@@ -1,0 +1,106 @@
+// The espalier program: finds the verb, and turns every way to fail into one line and an exit code.
+#include <cstdlib>
+#include <exception>
+#include <filesystem>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "espalier/cli/console.h"
+#include "espalier/cli/verb.h"
+#include "espalier/core/error.h"
+#include "espalier/core/log.h"
+#include "espalier/core/resources.h"
+#include "espalier/core/signals.h"
+
+namespace espalier {
+namespace {
+
+enum ExitCode { kDone = 0, kBug = 1, kUserMistake = 2, kInterrupted = 130 };
+
+std::string overview() {
+  std::string text =
+      "espalier " ESPALIER_VERSION
+      ": prunes neural networks, proves what it cost, and runs the result\n\n"
+      "Usage: espalier VERB [arguments]   (espalier VERB --help shows them, with an example)\n\nVerbs:\n";
+  for (const Verb* verb : verbs()) text += fmt::format("  {:<12}{}\n", verb->name(), verb->summary());
+  return text +
+         "\n"
+         "Exit codes: 0 done, 1 a bug in espalier, 2 the input is wrong, 130 interrupted\n";
+}
+
+Verb& find_verb(const std::string& name) {
+  std::vector<std::string> names;
+  for (Verb* verb : verbs()) {
+    if (verb->name() == name) return *verb;
+    names.push_back(verb->name());
+  }
+  user_error("{}: unknown {}{}; `espalier --help` lists the verbs", printable(name),
+             name.starts_with('-') ? "option" : "verb", did_you_mean(name, names));
+}
+
+int run(std::vector<std::string> arguments) {
+  if (arguments.empty()) {
+    write_stdout(overview());
+    return kUserMistake;
+  }
+  const std::string first = arguments.front();
+  if (first == "--help" || first == "-h" || first == "help") {
+    write_stdout(overview());
+    return kDone;
+  }
+  if (first == "--version") {
+    write_stdout("espalier " ESPALIER_VERSION "\n");
+    return kDone;
+  }
+  arguments.erase(arguments.begin());
+  return find_verb(first).main(arguments);
+}
+
+int fail(ExitCode code, const std::string& message) {
+  log_line(Verbosity::kQuiet, message);
+  return code;
+}
+
+int fail_as_bug(const char* what) {
+  return fail(
+      kBug,
+      fmt::format(
+          "espalier: bug: {}\nThis is a defect of espalier {}. Please report it with this message and the command "
+          "(CONTRIBUTING.md says where); -v tells more.",
+          what, ESPALIER_VERSION));
+}
+
+std::string out_of_memory() {
+  constexpr uint64_t kMega = 1u << 20;
+  return fmt::format(
+      "espalier: error: not enough memory: {} MB were in use at most, {} MB are still available, and one allocation "
+      "beyond that failed; `espalier plan` estimates the need, smaller --samples or --length lower it",
+      peak_rss_bytes() / kMega, available_memory_bytes() / kMega);
+}
+
+int guarded(const std::vector<std::string>& arguments) {
+  try {
+    return run(arguments);
+  } catch (const UserError& error) {
+    return fail(kUserMistake, fmt::format("espalier: error: {}", error.what()));
+  } catch (const Interrupted& stop) {
+    return fail(kInterrupted, fmt::format("espalier: {}", stop.what()));
+  } catch (const std::filesystem::filesystem_error& error) {
+    // Permissions, names too long, a disk that fails: the surroundings, not our logic.
+    return fail(kUserMistake, fmt::format("espalier: error: {}: {}", error.path1().string(), error.code().message()));
+  } catch (const std::bad_alloc&) {
+    return fail(kUserMistake, out_of_memory());
+  } catch (const std::exception& error) {
+    return fail_as_bug(error.what());
+  }
+}
+
+}  // namespace
+}  // namespace espalier
+
+int main(int argc, char** argv) {
+  espalier::ensure_standard_descriptors();
+  espalier::install_signal_handlers();
+  return espalier::guarded(std::vector<std::string>(argv + std::min(argc, 1), argv + argc));
+}

@@ -1,0 +1,111 @@
+// What a verb asks for, as plain data: the command line fills these, the laboratory answers them. Every field is
+// already checked for its own form (ranges, known words); whether model, method and data fit together is for the
+// receiver.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace espalier {
+
+struct CommonRequest {
+  uint64_t seed = 0;
+  int threads = 0;             // what --threads said or the machine has: at least 1 when a verb runs
+  std::string device = "cpu";  // "cpu" | "cuda"
+  std::string dtype = "fp32";  // "fp32" | "bf16" | "int8"
+};
+
+// Names of methods, models, data are as typed: resolve_model() and resolve_data() of core/assets.h turn them into
+// paths.
+struct CalibrationRequest {
+  std::string data;       // "": the embedded sample that suits the model
+  int64_t samples = 128;  // sequences or images
+  int64_t length = 0;     // tokens a sequence; 0: the model's context length
+};
+
+// Options of a method, by name; "repair.NAME" goes to the repair. An unknown name is the receiver's error.
+using MethodOptions = std::map<std::string, std::string>;
+
+struct StepRequest {
+  std::string method;
+  std::optional<double> sparsity;  // share to remove, in [0, 1)
+  std::string of;                  // "": the method's own; params | flops | bytes | heads | layers | experts | latency
+  std::string pattern;             // "": none; "N:M"
+  std::string repair = "none";     // none | ls | lora | finetune | distill
+  MethodOptions options;
+};
+
+struct PruneRequest {
+  CommonRequest common;
+  std::string model;
+  std::vector<StepRequest> steps;  // at least one; done in this order
+  CalibrationRequest calib;
+  std::string eval_data;             // "": none; else quality before and after is measured on it
+  std::vector<std::string> protect;  // patterns of nodes that stay untouched
+  int64_t align = 8;                 // widths are multiples of this
+  bool uniform = false;              // same widths in every block, so that stock loaders read the result
+  std::string pack = "none";         // none | bitmap: how zeros are stored
+  std::string out;
+  std::string recipe;  // path of the recipe file, "" when the steps came from options
+  bool force = false, resume = false, dry_run = false;
+};
+
+// Asks what prune would do and cost: memory, disk, time, units; writes nothing. `out` may be empty.
+using PlanRequest = PruneRequest;
+
+struct EvalRequest {
+  CommonRequest common;
+  std::string model, data;
+  std::string metric;   // "": what suits model and data; ppl | accuracy | map | needle | vqa | kl
+  std::string against;  // "": none; a model whose values are the reference
+  int64_t length = 0;   // tokens a window; 0: the model's context length
+  int64_t stride = 0;   // 0: windows do not overlap
+  int64_t limit = 0;    // tokens or images at most; 0: all
+  int64_t batch = 0;    // 0: chosen
+};
+
+struct GenerateRequest {
+  CommonRequest common;
+  std::string model, prompt;
+  int64_t max_tokens = 128;
+  double temperature = 0;  // 0: always the most probable token
+  int64_t top_k = 0;       // 0: no limit
+  double top_p = 1;
+  std::string policy;                             // "": dense attention; id of an AttentionPolicy
+  MethodOptions options;                          // of the policy
+  std::function<void(std::string_view)> on_text;  // called with each new piece of valid UTF-8; may be empty
+};
+
+struct MethodsRequest {
+  std::string id;            // "": all
+  std::string kind, family;  // filters; "": any
+};
+
+struct ReproduceRequest {
+  CommonRequest common;
+  std::vector<std::string> ids;  // empty: all
+  std::string out;               // "": nothing is written
+  bool force = false, resume = false;
+};
+
+struct InspectRequest {
+  CommonRequest common;
+  std::string model;
+  bool layers = false;  // print every node with weights
+};
+
+struct ConvertRequest {
+  CommonRequest common;
+  std::string model;
+  std::string to;  // hf | onnx | gguf
+  std::string out;
+  std::string pack = "none";  // none | bitmap
+  bool force = false;
+};
+
+}  // namespace espalier
