@@ -1,0 +1,36 @@
+# make demo    build, then show what espalier does
+# make test    build, then run every test
+# make bench   build, then run the benchmarks
+# make format  lay out the sources (clang-format)
+# make setup   install the Debian packages of apt-packages.txt that are missing
+BUILD ?= build
+JOBS  ?= $(shell nproc)
+# Real models and data for the tests labelled `real`; without the directory these tests are skipped by name.
+export ESPALIER_SHARED_DIR ?= $(abspath ../shared)
+
+.PHONY: all demo test bench format setup clean
+all: $(BUILD)/configured
+	cmake --build $(BUILD) --parallel $(JOBS)
+
+$(BUILD)/configured: CMakeLists.txt apt-packages.txt
+	@tools/setup
+	cmake -G Ninja -B $(BUILD) -DCMAKE_BUILD_TYPE=Release
+	@touch $@
+
+setup:
+	@tools/setup
+
+demo: all
+	demo/demo.sh $(BUILD)/bin/espalier
+
+test: all
+	ctest --test-dir $(BUILD) --output-on-failure --parallel 2
+
+bench: all
+	for program in $(BUILD)/bin/*_bench; do test ! -x $$program || $$program || exit 1; done
+
+format:
+	git ls-files '*.h' '*.cpp' | xargs clang-format -i
+
+clean:
+	rm -rf $(BUILD)
