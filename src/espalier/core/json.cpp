@@ -133,6 +133,8 @@ bool is_valid_utf8(std::string_view text) { return valid_utf8_prefix(text) == te
 
 Json parse_json(std::string_view text, const std::string& where) {
   if (!is_valid_utf8(text)) user_error("{}: not valid UTF-8", where);
+  // The library takes a NUL for the end of the text and would accept whatever follows it.
+  if (const size_t nul = text.find('\0'); nul != text.npos) user_error("{}: not valid JSON at byte {}", where, nul);
   Json root;
   Builder builder(where, root);
   Json::sax_parse(text, &builder);
