@@ -1,9 +1,8 @@
-#include "runner.h"
-
 #include "espalier/core/error.h"
 #include "espalier/lab/criteria/amp_scores.h"
 #include "espalier/lab/criteria/masks.h"
 #include "espalier/lab/torch.h"
+#include "runner.h"
 
 namespace espalier::golden {
 namespace {

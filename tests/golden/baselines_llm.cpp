@@ -1,5 +1,3 @@
-#include "runner.h"
-
 #include "espalier/lab/criteria/block_influence.h"
 #include "espalier/lab/criteria/magnitude.h"
 #include "espalier/lab/criteria/principal_basis.h"
@@ -10,6 +8,7 @@
 #include "espalier/lab/repair/obs.h"
 #include "espalier/lab/repair/obs_factor.h"
 #include "espalier/lab/torch.h"
+#include "runner.h"
 
 namespace espalier::golden {
 namespace {
@@ -48,8 +47,8 @@ Tensors wanda(const Case& c) {
 Tensors sparse_gpt(const Case& c) {
   const auto w = c.floats("W");
   const auto gram = gram_of(c);
-  SparseGptOptions options{.sparsity = c.number_or("sparsity", 0.5), .block = c.integer_or("block", 128),
-                           .damp = c.number_or("damp", 0.01)};
+  SparseGptOptions options{
+      .sparsity = c.number_or("sparsity", 0.5), .block = c.integer_or("block", 128), .damp = c.number_or("damp", 0.01)};
   if (c.params.contains("m")) options.n_of_m = NOfM{c.integer("n"), c.integer("m")};
   const auto [w_new, keep] = sparsegpt(w, gram.hessian(), options, c.name);
   return {{"W_new", w_new},

@@ -1,9 +1,8 @@
 // Reading a golden file.
 
-#include "runner.h"
-
 #include "espalier/core/error.h"
 #include "espalier/lab/torch.h"
+#include "runner.h"
 
 namespace espalier::golden {
 namespace {
@@ -67,7 +66,8 @@ void fill(at::Tensor& tensor, const Json& data, const std::string& where) {
         if (!value.is_number_integer()) throw UserError(where, "data", "integers", describe(value));
         tensor.data_ptr<int64_t>()[i] = value.get<int64_t>();
         break;
-      default: tensor.data_ptr<double>()[i] = parse_number(value, where);
+      default:
+        tensor.data_ptr<double>()[i] = parse_number(value, where);
     }
     ++i;
   }

@@ -1,10 +1,9 @@
 // Comparing an output with its expectation.
-#include "runner.h"
-
 #include <cmath>
 
 #include "espalier/core/error.h"
 #include "espalier/lab/torch.h"
+#include "runner.h"
 
 namespace espalier::golden {
 namespace {
@@ -33,7 +32,8 @@ bool same_shape(const at::Tensor& a, const at::Tensor& b) {
 
 std::string difference(const at::Tensor& expected, const at::Tensor& found, double rtol, double atol) {
   if (!found.defined()) return "no tensor was produced";
-  if (!same_shape(expected, found)) return fmt::format("shape {} expected, {} found", shape_of(expected), shape_of(found));
+  if (!same_shape(expected, found))
+    return fmt::format("shape {} expected, {} found", shape_of(expected), shape_of(found));
   const std::string kind = kind_of(expected);
   if (kind != kind_of(found)) return fmt::format("{} expected, {} found", kind, kind_of(found));
   const bool exact = kind != "number";

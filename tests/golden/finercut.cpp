@@ -1,8 +1,7 @@
-#include "runner.h"
-
 #include "espalier/lab/allocation/greedy_search.h"
 #include "espalier/lab/measure/distance.h"
 #include "espalier/lab/torch.h"
+#include "runner.h"
 
 namespace espalier::golden {
 namespace {
@@ -43,8 +42,7 @@ Tensors distances_edge(const Case& c) {
   Tensors outputs;
   for (const std::string name : {"norm", "angular", "kl", "js"}) {
     for (const std::string other : {"same", "opposite"}) {
-      outputs[name + "_" + other] =
-          scalar(distance(metric_from_name(name), c.floats("ref_logits"), c.floats(other)));
+      outputs[name + "_" + other] = scalar(distance(metric_from_name(name), c.floats("ref_logits"), c.floats(other)));
     }
   }
   return outputs;

@@ -1,10 +1,9 @@
-#include "runner.h"
-
 #include "espalier/core/error.h"
 #include "espalier/lab/allocation/global_magnitude.h"
 #include "espalier/lab/allocation/min_keep_rates.h"
 #include "espalier/lab/allocation/schedule.h"
 #include "espalier/lab/torch.h"
+#include "runner.h"
 
 namespace espalier::golden {
 namespace {
@@ -24,7 +23,8 @@ GlobalCut rank(const std::vector<at::Tensor>& weights, double sparsity, int64_t 
   return global_magnitude(layers, sparsity, min_keep);
 }
 
-void put_masks(Tensors& outputs, const std::string& prefix, const std::vector<at::Tensor>& weights, const GlobalCut& cut) {
+void put_masks(Tensors& outputs, const std::string& prefix, const std::vector<at::Tensor>& weights,
+               const GlobalCut& cut) {
   std::vector<int64_t> kept;
   for (size_t i = 0; i < weights.size(); ++i) {
     const auto mask = magnitude_cut_mask(weights[i], cut.cuts[i]);
@@ -48,7 +48,8 @@ std::vector<double> doubles(const at::Tensor& tensor) {
 Tensors one_ranking(const Case& c) {
   const auto weights = weights_of(c);
   const auto cut = rank(weights, c.number("sparsity"), c.integer_or("min_keep", 0));
-  Tensors outputs{{"n_removed", scalar(cut.removed)}, {"threshold", scalar(cut.threshold)}, {"layer_density", densities(cut)}};
+  Tensors outputs{
+      {"n_removed", scalar(cut.removed)}, {"threshold", scalar(cut.threshold)}, {"layer_density", densities(cut)}};
   put_masks(outputs, "", weights, cut);
   return outputs;
 }

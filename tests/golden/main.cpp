@@ -2,8 +2,6 @@
 //   ESPALIER_GOLDEN_DIR   the directory; default ../shared/golden beside the source tree, else tests/golden/data
 //   ESPALIER_GOLDEN_ONLY  comma-separated systems; default all
 // One line a case; the last line is "N passed, N failed, N skipped"; exit 1 when anything failed.
-#include "runner.h"
-
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -11,6 +9,7 @@
 #include <sstream>
 
 #include "espalier/core/error.h"
+#include "runner.h"
 
 namespace espalier::golden {
 namespace {

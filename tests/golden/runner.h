@@ -22,7 +22,7 @@ using Tensors = std::map<std::string, at::Tensor>;
 struct Case {
   std::string system, name;
   Json params;
-  Tensors inputs;    // fp64, int64 or bool
+  Tensors inputs;  // fp64, int64 or bool
   Tensors expected;
   double rtol = 1e-4, atol = 1e-6;
 

@@ -1,5 +1,5 @@
-// Global magnitude pruning (2022): one ranking of |w| over the whole network, optionally with a minimum number of weights
-// kept in every layer. Tensors are loaded one at a time, three times each; nothing else is held.
+// Global magnitude pruning (2022): one ranking of |w| over the whole network, optionally with a minimum number of
+// weights kept in every layer. Tensors are loaded one at a time, three times each; nothing else is held.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,9 +21,9 @@ struct LayerWeights {
 };
 
 struct GlobalCut {
-  double threshold = -1;               // largest removed magnitude, -1 when nothing is; for reports only
-  int64_t total = 0, removed = 0;      // removed = floor(sparsity * total + 1e-9), exactly
-  std::vector<Cut> cuts;               // of each layer
+  double threshold = -1;           // largest removed magnitude, -1 when nothing is; for reports only
+  int64_t total = 0, removed = 0;  // removed = floor(sparsity * total + 1e-9), exactly
+  std::vector<Cut> cuts;           // of each layer
   std::vector<int64_t> layer_removed;
   std::vector<int64_t> layer_size;
   double density(size_t layer) const;  // kept share; 1 for an empty layer

@@ -98,7 +98,8 @@ OneShotRemovals one_shot_search(int candidates, const RemovalBudget& budget, con
   for (int c : order) each[c] = measure(distance_of, {c}, kInfinity, one_shot.result);
   std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return each[a] < each[b]; });
   if (budget.remove > std::ssize(order)) {
-    throw UserError("layer search", "remove", fmt::format("at most {} candidates outside the protected front", order.size()),
+    throw UserError("layer search", "remove",
+                    fmt::format("at most {} candidates outside the protected front", order.size()),
                     fmt::format("{}", budget.remove));
   }
   for (int i = 0; i < budget.remove; ++i) {

@@ -16,16 +16,16 @@ namespace espalier {
 using DistanceOf = std::function<double(const std::vector<int>& removed, double abandon_above)>;
 
 struct Removals {
-  std::vector<int> removed;       // in order
-  std::vector<double> distance;   // after each removal
+  std::vector<int> removed;      // in order
+  std::vector<double> distance;  // after each removal
   int64_t evaluations = 0;
   int64_t nan_distances = 0;
   bool stopped_by_distance = false;  // the next removal would have exceeded max_distance
 };
 
 struct RemovalBudget {
-  int remove = 0;                        // UserError when larger than the number of candidates, or negative
-  std::optional<double> max_distance;    // a removal that exceeds it is not made, and ends the search
+  int remove = 0;                      // UserError when larger than the number of candidates, or negative
+  std::optional<double> max_distance;  // a removal that exceeds it is not made, and ends the search
 };
 
 // The first `excluded` candidates are not tried until `returns_after` removals are made, or no other is left.
@@ -56,7 +56,8 @@ struct OneShotRemovals {
 OneShotRemovals one_shot_search(int candidates, const RemovalBudget& budget, const ProtectedFront& front,
                                 const DistanceOf& distance_of);
 
-// Removes in a given order (a loaded ranking), measuring each step. UserError when a number is out of range or repeated.
+// Removes in a given order (a loaded ranking), measuring each step. UserError when a number is out of range or
+// repeated.
 Removals follow_order(int candidates, const std::vector<int>& order, const RemovalBudget& budget,
                       const DistanceOf& distance_of);
 

@@ -41,7 +41,7 @@ AmpBudget amp_budget(double p, int64_t heads, int64_t neurons);
 double amp_inner_ratio(double ratio, int64_t model_parameters, int64_t inner_parameters);
 
 // Grouped-query attention: a KV group scores the sum of its query heads, and is kept or removed whole.
-at::Tensor group_sums(const at::Tensor& head_scores, int64_t groups);                 // [heads] -> [groups]
-at::Tensor expand_to_heads(const at::Tensor& group_values, int64_t heads);            // [groups] -> [heads]
+at::Tensor group_sums(const at::Tensor& head_scores, int64_t groups);       // [heads] -> [groups]
+at::Tensor expand_to_heads(const at::Tensor& group_values, int64_t heads);  // [groups] -> [heads]
 
 }  // namespace espalier

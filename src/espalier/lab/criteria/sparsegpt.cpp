@@ -15,12 +15,16 @@ constexpr int64_t kRowsPerTask = 64;
 // The columns [begin, begin + width), whose masks are chosen together.
 struct Block {
   int64_t begin = 0, width = 0;
-  std::vector<float> factor;    // U[begin : begin+width, same], compact: a view of U would alias in the caches
+  at::Tensor factor;            // U_bb, the block's part of U on the diagonal, fp32 [width, width]
   std::vector<float> per_unit;  // 1 / U_jj
+
+  int64_t end() const { return begin + width; }
 };
 
 struct Pass {
-  at::Tensor weight, keep, factor;  // fp32 [out, in], bool [out, in], fp32 U [in, in]
+  at::Tensor weight, keep;  // fp32 and bool [out, in]
+  at::Tensor factor;        // R, fp32 [in, in]
+  at::Tensor owed;          // sum of y_k R_k over the finished blocks k, fp32 [out, in]
   SparseGptOptions options;
   std::string name;
 
@@ -42,12 +46,12 @@ void check_options(const SparseGptOptions& options, int64_t inputs, const std::s
 
 Block make_block(const Pass& pass, int64_t begin) {
   Block block{begin, std::min(pass.options.block, pass.inputs() - begin), {}, {}};
-  const float* u = pass.factor.data_ptr<float>();
-  for (int64_t i = 0; i < block.width; ++i) {
-    const float* row = u + (begin + i) * pass.inputs() + begin;
-    block.factor.insert(block.factor.end(), row, row + block.width);
-    block.per_unit.push_back(1.0f / row[i]);
-  }
+  const auto r = pass.factor.slice(0, begin, block.end()).slice(1, begin, block.end()).to(at::kDouble);
+  const auto identity = at::eye(block.width, at::kDouble);
+  block.factor = at::linalg_solve_triangular(r, identity, /*upper=*/true).to(at::kFloat).contiguous();
+  const auto diagonal = r.diagonal().to(at::kFloat).contiguous();  // U_jj = 1 / R_jj
+  const auto values = float_span(diagonal);
+  block.per_unit.assign(values.begin(), values.end());
   return block;
 }
 
@@ -72,39 +76,36 @@ void choose_block_mask(Pass& pass, const Block& block) {
 }
 
 // The columns of one row: each removed weight is set to 0 and its error spread over the rest of the block.
-// errors [width] receives e_j, 0 where kept.
-void prune_row(float* weights, std::span<uint8_t> keep, const Block& block, const std::optional<NOfM>& n_of_m,
-               float* errors) {
+void prune_row(float* weights, std::span<uint8_t> keep, const Block& block, const std::optional<NOfM>& n_of_m) {
   const int64_t width = block.width;
+  const float* factor = block.factor.data_ptr<float>();
   std::vector<float> scores(n_of_m ? n_of_m->m : 0);
   for (int64_t j = 0; j < width; ++j) {
     if (n_of_m && j % n_of_m->m == 0) {
       score(weights + j, &block.per_unit[j], scores);
       keep_n_of_m(scores, n_of_m->n, n_of_m->m, keep.subspan(j, n_of_m->m));
     }
-    errors[j] = 0;
     if (keep[j]) continue;
-    const float error = errors[j] = weights[j] * block.per_unit[j];
-    const float* u = &block.factor[j * width];
+    const float error = weights[j] * block.per_unit[j];
+    const float* u = factor + j * width;
     weights[j] = 0;
     for (int64_t i = j + 1; i < width; ++i) weights[i] -= error * u[i];
   }
 }
 
 void prune_block(Pass& pass, const Block& block) {
+  auto columns = pass.weight.slice(1, block.begin, block.end());
+  const auto original = columns.clone();
+  columns.add_(at::mm(pass.owed.slice(1, block.begin, block.end()), block.factor));
   if (!pass.options.n_of_m) choose_block_mask(pass, block);
-  auto errors = at::empty({pass.rows(), block.width}, at::kFloat);
-  float* error_data = errors.data_ptr<float>();
   at::parallel_for(0, pass.rows(), kRowsPerTask, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      prune_row(pass.weights_at(r, block.begin), pass.keep_at(r, block), block, pass.options.n_of_m,
-                error_data + r * block.width);
+      prune_row(pass.weights_at(r, block.begin), pass.keep_at(r, block), block, pass.options.n_of_m);
     }
   });
-  const int64_t end = block.begin + block.width;
-  if (end == pass.inputs()) return;
-  auto rest = pass.weight.slice(1, end);
-  rest.addmm_(errors, pass.factor.slice(0, block.begin, end).slice(1, end), 1, -1);
+  if (block.end() == pass.inputs()) return;
+  auto owed = pass.owed.slice(1, block.end());
+  owed.addmm_(original - columns, pass.factor.slice(0, block.begin, block.end()).slice(1, block.end()));
 }
 
 // Dead inputs get a unit diagonal, so that the factor exists, and zero weights.
@@ -122,7 +123,7 @@ at::Tensor revive_dead_inputs(const at::Tensor& hessian, at::Tensor& weight) {
 SparseGptResult sparsegpt(const at::Tensor& weight, const at::Tensor& hessian, const SparseGptOptions& options,
                           const std::string& name) {
   at::NoGradGuard no_grad;
-  Pass pass{as_matrix(weight).clone(), {}, {}, options, name};
+  Pass pass{as_matrix(weight).clone(), {}, {}, {}, options, name};
   const int64_t inputs = pass.inputs();
   check_options(options, inputs, name);
   if (hessian.dim() != 2 || hessian.size(0) != inputs || hessian.size(1) != inputs) {
@@ -130,8 +131,8 @@ SparseGptResult sparsegpt(const at::Tensor& weight, const at::Tensor& hessian, c
   }
   if (!at::isfinite(pass.weight).all().item<bool>()) user_error("{}: the weights are not finite", name);
   pass.keep = at::ones(pass.weight.sizes(), at::kBool);
-  pass.factor = inverse_factor(revive_dead_inputs(hessian, pass.weight), options.damp, name)
-                    .to(at::kFloat).contiguous();
+  pass.owed = at::zeros_like(pass.weight);
+  pass.factor = upper_factor(revive_dead_inputs(hessian, pass.weight), options.damp, name).to(at::kFloat).contiguous();
   for (int64_t begin = 0; begin < inputs; begin += options.block) prune_block(pass, make_block(pass, begin));
   return {pass.weight, pass.keep};
 }

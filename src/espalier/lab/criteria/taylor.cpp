@@ -20,7 +20,8 @@ constexpr std::pair<const char*, GroupReduction> kReductions[] = {{"sum", GroupR
 
 void TaylorStatistics::add(const at::Tensor& sample_gradient) {
   const auto gradient = sample_gradient.detach().to(at::kDouble);
-  if (!at::isfinite(gradient).all().item<bool>()) user_error("{}: the gradient of sample {} is not finite", name_, samples_);
+  if (!at::isfinite(gradient).all().item<bool>())
+    user_error("{}: the gradient of sample {} is not finite", name_, samples_);
   if (samples_ == 0) {
     sum_ = at::zeros_like(gradient);
     squares_ = at::zeros_like(gradient);
@@ -43,10 +44,14 @@ Taylor taylor_from_name(const std::string& name) { return choice_from_name("tayl
 at::Tensor taylor_importance(Taylor kind, const at::Tensor& weight, const TaylorStatistics& statistics) {
   const auto w = weight.detach().to(at::kFloat);
   switch (kind) {
-    case Taylor::kParamFirst: return (statistics.gradient() * w).abs();
-    case Taylor::kParamSecond: return (w.square() * statistics.fisher()).abs();
-    case Taylor::kParamMix: return (statistics.gradient() * w - 0.5 * statistics.fisher() * w.square()).abs();
-    case Taylor::kVector: return (statistics.gradient() * w).reshape({w.size(0), -1}).sum(1).abs();
+    case Taylor::kParamFirst:
+      return (statistics.gradient() * w).abs();
+    case Taylor::kParamSecond:
+      return (w.square() * statistics.fisher()).abs();
+    case Taylor::kParamMix:
+      return (statistics.gradient() * w - 0.5 * statistics.fisher() * w.square()).abs();
+    case Taylor::kVector:
+      return (statistics.gradient() * w).reshape({w.size(0), -1}).sum(1).abs();
   }
   ESP_ASSERT(false);
 }
@@ -65,10 +70,14 @@ at::Tensor reduce_group(GroupReduction reduction, const std::vector<at::Tensor>&
   ESP_ASSERT(!members.empty());
   const auto stacked = at::stack(members);
   switch (reduction) {
-    case GroupReduction::kSum: return stacked.sum(0);
-    case GroupReduction::kProduct: return stacked.prod(0);
-    case GroupReduction::kMax: return stacked.amax(0);
-    case GroupReduction::kLast: return members.back();
+    case GroupReduction::kSum:
+      return stacked.sum(0);
+    case GroupReduction::kProduct:
+      return stacked.prod(0);
+    case GroupReduction::kMax:
+      return stacked.amax(0);
+    case GroupReduction::kLast:
+      return members.back();
   }
   ESP_ASSERT(false);
 }

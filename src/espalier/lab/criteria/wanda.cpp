@@ -13,7 +13,8 @@ at::Tensor checked_norms(const at::Tensor& norms, int64_t inputs, const std::str
     throw UserError(name, "column norms", fmt::format("{} inputs", inputs), fmt::format("{}", norms.numel()));
   }
   const auto held = norms.detach().reshape({-1}).to(at::kFloat).contiguous();
-  if (!at::isfinite(held).all().item<bool>()) user_error("{}: the column norms of the activations are not finite", name);
+  if (!at::isfinite(held).all().item<bool>())
+    user_error("{}: the column norms of the activations are not finite", name);
   return held;
 }
 

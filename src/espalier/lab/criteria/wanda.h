@@ -9,7 +9,8 @@ namespace espalier {
 at::Tensor wanda_scores(const at::Tensor& weight, const at::Tensor& norms, const std::string& name);
 
 // The mask without the score matrix in memory. UserError when norms has another width or is not finite.
-at::Tensor wanda_mask(const at::Tensor& weight, const at::Tensor& norms, const Pattern& pattern, const std::string& name);
+at::Tensor wanda_mask(const at::Tensor& weight, const at::Tensor& norms, const Pattern& pattern,
+                      const std::string& name);
 
 // Structured form: importance of input channel j of a down or output projection, ||W_:,j||_2 * c_j, fp32 [in].
 at::Tensor wanda_channel_scores(const at::Tensor& weight, const at::Tensor& norms, const std::string& name);

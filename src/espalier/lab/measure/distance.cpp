@@ -8,9 +8,9 @@
 namespace espalier {
 namespace {
 
-constexpr std::pair<const char*, Metric> kMetrics[] = {
-    {"js", Metric::kJs},           {"js-code", Metric::kJsCode}, {"kl", Metric::kKl},
-    {"angular", Metric::kAngular}, {"norm", Metric::kNorm},      {"perplexity", Metric::kPerplexity}};
+constexpr std::pair<const char*, Metric> kMetrics[] = {{"js", Metric::kJs},     {"js-code", Metric::kJsCode},
+                                                       {"kl", Metric::kKl},     {"angular", Metric::kAngular},
+                                                       {"norm", Metric::kNorm}, {"perplexity", Metric::kPerplexity}};
 
 constexpr int64_t kElementsAtOnce = 1 << 18;  // fp64 temporaries of 2 MiB stay in the cache
 

@@ -4,8 +4,8 @@
 //   angular     mean over positions of arccos(clamp(cos(Z0_t, Z_t), 0, 1)), cos with max(|a||b|, 1e-8)
 //   kl          mean over positions of sum_v p0 (log p0 - log p)
 //   js          mean over positions of the Jensen-Shannon divergence, natural logarithm: [0, ln 2]
-//   js-code     FinerCut's released code: 0.5 [m (log m - log p0) + m (log m - log p)], mean over positions AND vocabulary
-//   perplexity  exp of the mean negative log-likelihood of the changed model alone; needs the tokens
+//   js-code     FinerCut's released code: 0.5 [m (log m - log p0) + m (log m - log p)], mean over positions AND
+//   vocabulary perplexity  exp of the mean negative log-likelihood of the changed model alone; needs the tokens
 //
 // Everything is computed in fp64, a bounded number of positions at a time. Every term is non-negative, so a running sum
 // bounds the final value from below: that is what early abandoning uses. NaN logits give a NaN distance.

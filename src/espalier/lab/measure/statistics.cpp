@@ -10,8 +10,8 @@
 namespace espalier {
 namespace {
 
-constexpr int64_t kStrip = 1024;         // Gram rows computed at once: only columns from the strip's first one on
-constexpr int64_t kChunkTokens = 4096;   // bounds the fp32 copy of half-precision activations
+constexpr int64_t kStrip = 1024;        // Gram rows computed at once: only columns from the strip's first one on
+constexpr int64_t kChunkTokens = 4096;  // bounds the fp32 copy of half-precision activations
 constexpr int64_t kColumnsPerTask = 256;
 
 void require_tokens_of(int64_t tokens, const std::string& name) {

@@ -7,21 +7,6 @@ namespace espalier {
 namespace {
 
 constexpr int kRetries = 3;
-constexpr int64_t kTriangleBase = 256;  // below this, solving against the identity beats splitting further
-
-// In place. [[A, B], [0, D]]^-1 = [[A^-1, -A^-1 B D^-1], [0, D^-1]]: nearly all work is matrix products.
-void invert_upper_triangle(at::Tensor r) {
-  const int64_t n = r.size(0), half = n / 2;
-  if (n <= kTriangleBase) {
-    r.copy_(at::linalg_solve_triangular(r, at::eye(n, r.options()), /*upper=*/true));
-    return;
-  }
-  auto a = r.slice(0, 0, half).slice(1, 0, half), d = r.slice(0, half).slice(1, half);
-  auto b = r.slice(0, 0, half).slice(1, half);
-  invert_upper_triangle(a);
-  invert_upper_triangle(d);
-  b.copy_(at::mm(at::mm(a, b), d).neg_());
-}
 
 // Lower Cholesky factor of the damped H, or of J H J, with more damping when it is needed.
 at::Tensor factor(const at::Tensor& hessian, double damp, const std::string& name, bool reversed) {
@@ -51,10 +36,8 @@ at::Tensor damped_inverse(const at::Tensor& hessian, double damp, const std::str
   return at::cholesky_inverse(factor(hessian, damp, name, /*reversed=*/false));
 }
 
-at::Tensor inverse_factor(const at::Tensor& hessian, double damp, const std::string& name) {
-  auto upper = factor(hessian, damp, name, /*reversed=*/true).flip({0, 1});
-  invert_upper_triangle(upper);
-  return upper;
+at::Tensor upper_factor(const at::Tensor& hessian, double damp, const std::string& name) {
+  return factor(hessian, damp, name, /*reversed=*/true).flip({0, 1});
 }
 
 }  // namespace espalier

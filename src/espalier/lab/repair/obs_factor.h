@@ -1,5 +1,5 @@
-// The Hessian of a layer's squared output error, made safe to invert, and the triangular factor of its inverse that
-// SparseGPT and its kin walk along.
+// The Hessian of a layer's squared output error, made safe to invert, its inverse, and the triangular
+// factor that SparseGPT and its kin walk along.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -17,11 +17,9 @@ at::Tensor damped_hessian(const at::Tensor& hessian, double damp, const std::str
 // UserError naming the layer.
 at::Tensor damped_inverse(const at::Tensor& hessian, double damp, const std::string& name);
 
-// U, upper triangular, with H^-1 = U^T U for the damped H; retries like damped_inverse.
-//
-// H^-1 is never formed: with J the reversal of rows and columns and J H J = L L^T, R = J L J is upper triangular,
-// H = R R^T, and U = R^-1 is the Cholesky factor of H^-1 (which is unique). One factorisation and one triangular inverse
-// instead of two factorisations and a full inverse, and no error squared by inverting first.
-at::Tensor inverse_factor(const at::Tensor& hessian, double damp, const std::string& name);
+// R, upper triangular, with H = R R^T for the damped H; retries like damped_inverse. R^-1 is the upper Cholesky factor
+// U of H^-1 = U^T U, that of the SparseGPT and GPTQ papers, without an inverse having been formed: with J the reversal
+// of rows and columns, J H J = L L^T and R = J L J. A diagonal block of U is the inverse of the same block of R.
+at::Tensor upper_factor(const at::Tensor& hessian, double damp, const std::string& name);
 
 }  // namespace espalier
