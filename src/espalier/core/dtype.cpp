@@ -133,6 +133,7 @@ uint8_t float_to_f8e5m2(float value) {
 }
 
 void convert_to_float(DType dtype, const void* source, float* target, size_t count) {
+  if (count == 0) return;  // empty tensors may have no bytes at all, and memcpy wants none of null
   switch (dtype) {
     case DType::kF32: std::memcpy(target, source, count * 4); return;
     case DType::kF16: widen(source, target, count, f16_to_float); return;
@@ -154,6 +155,7 @@ void convert_to_float(DType dtype, const void* source, float* target, size_t cou
 }
 
 void convert_from_float(DType dtype, const float* source, void* target, size_t count) {
+  if (count == 0) return;
   switch (dtype) {
     case DType::kF32: std::memcpy(target, source, count * 4); return;
     case DType::kF16: narrow(source, target, count, float_to_f16); return;

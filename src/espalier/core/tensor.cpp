@@ -1,5 +1,6 @@
 #include "espalier/core/tensor.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "espalier/core/checked.h"
@@ -33,7 +34,7 @@ Tensor::Tensor(DType dtype, Shape shape, std::shared_ptr<const void> owner, cons
 Tensor Tensor::from_floats(Shape shape, std::span<const float> values) {
   Tensor tensor(DType::kF32, std::move(shape));
   ESP_ASSERT(static_cast<size_t>(tensor.count()) == values.size());
-  std::memcpy(tensor.mutable_bytes(), values.data(), values.size_bytes());
+  std::copy(values.begin(), values.end(), tensor.mutable_as<float>().begin());
   return tensor;
 }
 

@@ -1,0 +1,84 @@
+// What fuzzing calls, one function a format: any bytes are read to the end or refused by a UserError. Everything else
+// that escapes (a failed assertion, bad_alloc, a sanitizer's report) is a finding. The libFuzzer programs *_target.cpp
+// and the tests *_fuzz_test.cpp run the same functions.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "espalier/core/error.h"
+#include "espalier/core/json.h"
+#include "espalier/io/bitmap_pack.h"
+#include "espalier/io/checkpoint_values.h"
+#include "espalier/io/safetensors.h"
+#include "espalier/io/torch_pickle.h"
+
+namespace espalier::fuzz {
+
+// Runs `body`; true if it did not refuse.
+template <typename Body>
+bool accepts(Body body) {
+  try {
+    body();
+    return true;
+  } catch (const UserError& error) {
+    ESP_ASSERT(std::string_view(error.what()).find('\n') == std::string_view::npos, "an error of several lines");
+    return false;
+  }
+}
+
+inline void unpack_all(std::span<const std::byte> file, const SafetensorsHeader& header, const std::string& metadata) {
+  auto view = [&](const TensorInfo& info) {
+    return Tensor(info.dtype, info.shape, nullptr, file.data() + header.data_begin + info.begin);
+  };
+  for (const PackedWeight& weight : parse_pack_metadata(metadata, "fuzz")) {
+    BitmapPacked packed;
+    for (const TensorInfo& info : header.tensors) {
+      if (info.name == bitmap_name(weight.name)) packed.bitmap = view(info);
+      if (info.name == values_name(weight.name)) packed.values = view(info);
+    }
+    const Tensor dense = unpack_bitmap(packed, weight.shape, weight.name, "fuzz");
+    ESP_ASSERT(dense.shape() == weight.shape);
+  }
+}
+
+inline bool fuzz_safetensors(const uint8_t* data, size_t size) {
+  return accepts([&] {
+    const auto file = std::as_bytes(std::span(data, size));
+    const SafetensorsHeader header = parse_safetensors(file, "fuzz");
+    uint64_t covered = 0;
+    for (const TensorInfo& info : header.tensors) {
+      ESP_ASSERT(info.begin == covered && info.begin <= info.end && header.data_begin + info.end <= size);
+      covered = info.end;
+      count_values(Tensor(info.dtype, info.shape, nullptr, file.data() + header.data_begin + info.begin));
+    }
+    ESP_ASSERT(header.data_begin + covered == size);
+    if (const auto pack = header.metadata.find(kPackMetadataKey); pack != header.metadata.end())
+      unpack_all(file, header, pack->second);
+  });
+}
+
+inline bool fuzz_torch_pickle(const uint8_t* data, size_t size) {
+  return accepts([&] {
+    const auto file = std::as_bytes(std::span(data, size));
+    for (const TorchTensor& tensor : parse_torch(file, "fuzz")) {
+      const Tensor copy = gather_torch_tensor(file, tensor);
+      ESP_ASSERT(copy.byte_size() <= size, "a tensor larger than its file");
+      count_values(copy);
+    }
+  });
+}
+
+// What is accepted must mean what the library's own parser says it means.
+inline bool fuzz_json(const uint8_t* data, size_t size) {
+  return accepts([&] {
+    const std::string_view text(reinterpret_cast<const char*>(data), size);
+    const Json json = parse_json(text, "fuzz");
+    ESP_ASSERT(json == Json::parse(text), "another document");
+  });
+}
+
+}  // namespace espalier::fuzz
