@@ -1,5 +1,5 @@
-// Writes a Llama-shaped checkpoint of random weights, of any size, tensor by tensor: loading, streaming and speed do not
-// depend on what the numbers mean.
+// Writes a Llama-shaped checkpoint of random weights, of any size, tensor by tensor: loading, streaming and speed do
+// not depend on what the numbers mean.
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <cstdio>
@@ -70,19 +70,33 @@ Tensor random_tensor(const TensorSpec& spec, uint64_t seed) {
 }
 
 void write_config(const Options& o) {
-  Json config = {{"architectures", {"LlamaForCausalLM"}}, {"model_type", "llama"}, {"hidden_size", o.hidden},
-                 {"intermediate_size", o.intermediate}, {"num_hidden_layers", o.layers}, {"num_attention_heads", o.heads},
-                 {"num_key_value_heads", o.kv_heads}, {"head_dim", o.hidden / o.heads}, {"vocab_size", o.vocab},
-                 {"max_position_embeddings", o.context}, {"hidden_act", "silu"}, {"rms_norm_eps", 1e-5},
-                 {"rope_theta", 10000.0}, {"tie_word_embeddings", o.tied}, {"attention_bias", false}, {"mlp_bias", false},
-                 {"bos_token_id", 1}, {"eos_token_id", 2}, {"initializer_range", kScale},
+  Json config = {{"architectures", {"LlamaForCausalLM"}},
+                 {"model_type", "llama"},
+                 {"hidden_size", o.hidden},
+                 {"intermediate_size", o.intermediate},
+                 {"num_hidden_layers", o.layers},
+                 {"num_attention_heads", o.heads},
+                 {"num_key_value_heads", o.kv_heads},
+                 {"head_dim", o.hidden / o.heads},
+                 {"vocab_size", o.vocab},
+                 {"max_position_embeddings", o.context},
+                 {"hidden_act", "silu"},
+                 {"rms_norm_eps", 1e-5},
+                 {"rope_theta", 10000.0},
+                 {"tie_word_embeddings", o.tied},
+                 {"attention_bias", false},
+                 {"mlp_bias", false},
+                 {"bos_token_id", 1},
+                 {"eos_token_id", 2},
+                 {"initializer_range", kScale},
                  {"torch_dtype", o.dtype == "bf16" ? "bfloat16" : "float32"}};
   write_file_atomically(std::filesystem::path(o.out) / "config.json", config.dump(2) + "\n");
 }
 
 void copy_tokenizer(const Options& o) {
   if (o.tokenizer.empty()) return;
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt"})
+  for (const char* name :
+       {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt"})
     if (const auto from = std::filesystem::path(o.tokenizer) / name; std::filesystem::exists(from))
       write_file_atomically(std::filesystem::path(o.out) / name, read_file(from, 256u << 20));
 }

@@ -19,7 +19,8 @@ double defined_value(unsigned bits, int exponent_bits, int fraction_bits) {
   const int exponent = static_cast<int>(bits >> fraction_bits & ((1u << exponent_bits) - 1));
   const double sign = bits >> (exponent_bits + fraction_bits) & 1 ? -1 : 1;
   const double step = std::ldexp(1.0, -fraction_bits);
-  return sign * (exponent == 0 ? std::ldexp(fraction * step, 1 - bias) : std::ldexp(1 + fraction * step, exponent - bias));
+  return sign *
+         (exponent == 0 ? std::ldexp(fraction * step, 1 - bias) : std::ldexp(1 + fraction * step, exponent - bias));
 }
 
 TEST(DType, AllHalvesHaveTheirDefinedValueAndComeBack) {
@@ -122,8 +123,9 @@ TEST(DType, ConversionsAtTheExtremes) {
 }
 
 TEST(DType, NamesAreUniqueAndComeBack) {
-  for (DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8, DType::kU8, DType::kI32, DType::kI64, DType::kF64,
-                      DType::kBool, DType::kI16, DType::kU16, DType::kU32, DType::kU64, DType::kF8E4M3, DType::kF8E5M2})
+  for (DType dtype :
+       {DType::kF32, DType::kF16, DType::kBF16, DType::kI8, DType::kU8, DType::kI32, DType::kI64, DType::kF64,
+        DType::kBool, DType::kI16, DType::kU16, DType::kU32, DType::kU64, DType::kF8E4M3, DType::kF8E5M2})
     EXPECT_EQ(dtype_from_name(name_of(dtype)), dtype) << name_of(dtype);
   EXPECT_EQ(name_of(DType::kF8E4M3), "F8_E4M3");
   EXPECT_EQ(size_of(DType::kU16), 2u);

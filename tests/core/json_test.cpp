@@ -20,12 +20,14 @@ TEST(Json, ReadsEveryKindOfValueInOrder) {
 
 // Against the library's own builder, which has another way to build.
 TEST(Json, AgreesWithTheLibrarysOwnParser) {
-  const std::string text = R"([{"k":[{"a":1,"b":[[],[{}],{"c":-0.0}]},18446744073709551615,-9223372036854775808,1e300]},"\ud83d\ude00"])";
+  const std::string text =
+      R"([{"k":[{"a":1,"b":[[],[{}],{"c":-0.0}]},18446744073709551615,-9223372036854775808,1e300]},"\ud83d\ude00"])";
   EXPECT_EQ(parse_json(text, "test"), Json::parse(text));
 }
 
 TEST(Json, RefusesWhatIsNotJson) {
-  for (const char* text : {"", " ", "{", "[1,]", "{\"a\":}", "nul", "[1] 2", "{\"a\" 1}", "01", "\"\\x\"", "NaN", "1e999"})
+  for (const char* text :
+       {"", " ", "{", "[1,]", "{\"a\":}", "nul", "[1] 2", "{\"a\" 1}", "01", "\"\\x\"", "NaN", "1e999"})
     ESP_EXPECT_USER_ERROR(parse_json(text, "f.json"), "f.json: not valid JSON at byte");
 }
 
@@ -68,7 +70,8 @@ TEST(Json, ALargeObjectTakesLinearTime) {
 }
 
 TEST(Json, TypedFieldsNameFileKeyAndWhatStandsThere) {
-  const Json json = parse_json(R"({"i":4,"big":9223372036854775808,"f":1.5,"s":"x","n":null,"b":true,"neg":-1})", "test");
+  const Json json =
+      parse_json(R"({"i":4,"big":9223372036854775808,"f":1.5,"s":"x","n":null,"b":true,"neg":-1})", "test");
   EXPECT_EQ(json_int(json, "i", "c.json", 0, 10), 4);
   EXPECT_EQ(json_int(json, "neg", "c.json", -1, 10), -1);
   EXPECT_EQ(json_int_or(json, "n", "c.json", 0, 10, 7), 7);

@@ -14,6 +14,7 @@
 #include "espalier/io/bitmap_pack.h"
 #include "espalier/io/checkpoint_values.h"
 #include "espalier/io/safetensors.h"
+#include "espalier/io/tokenizer.h"
 #include "espalier/io/torch_pickle.h"
 
 namespace espalier::fuzz {
@@ -78,6 +79,34 @@ inline bool fuzz_json(const uint8_t* data, size_t size) {
     const std::string_view text(reinterpret_cast<const char*>(data), size);
     const Json json = parse_json(text, "fuzz");
     ESP_ASSERT(json == Json::parse(text), "another document");
+  });
+}
+
+// Ids must name tokens or be the ids of special ones, and text that comes back must be UTF-8 however the ids are cut.
+inline void use_tokenizer(std::shared_ptr<const Tokenizer> tokenizer) {
+  using namespace std::string_view_literals;
+  for (const std::string_view text : {""sv, "Hello  w\u00f6rld 12.\n\t\u4f60\u597d\0 <s>\u2581a aaaaaaaaab"sv}) {
+    const std::vector<int32_t> ids = tokenizer->encode(text);
+    ESP_ASSERT(ids == tokenizer->encode(text), "not the same twice");
+    for (int32_t id : ids) ESP_ASSERT(tokenizer->id_to_token(id).has_value(), "id {} is no token", id);
+    ESP_ASSERT(is_valid_utf8(tokenizer->decode(ids, false)));
+    StreamDecoder stream(tokenizer);
+    for (int32_t id : ids) ESP_ASSERT(is_valid_utf8(stream.push(id)));
+    ESP_ASSERT(is_valid_utf8(stream.finish()));
+    tokenizer->encode_continuation(text);
+  }
+  ESP_ASSERT(tokenizer->vocab_size() > 0);
+}
+
+inline bool fuzz_tokenizer_json(const uint8_t* data, size_t size) {
+  return accepts([&] {
+    use_tokenizer(Tokenizer::from_json(std::string_view(reinterpret_cast<const char*>(data), size), "fuzz"));
+  });
+}
+
+inline bool fuzz_tokenizer_sentencepiece(const uint8_t* data, size_t size) {
+  return accepts([&] {
+    use_tokenizer(Tokenizer::from_sentencepiece(std::string_view(reinterpret_cast<const char*>(data), size), "fuzz"));
   });
 }
 

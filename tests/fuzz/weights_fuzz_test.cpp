@@ -1,38 +1,16 @@
 // Readers of weights under a few thousand damaged files: they read or refuse, never crash, and refuse in bounded time.
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <filesystem>
 
 #include "espalier/core/file.h"
-#include "tests/fuzz/mutate.h"
+#include "tests/fuzz/runner.h"
 #include "tests/fuzz/targets.h"
 #include "tests/io/safetensors_bytes.h"
 #include "tests/io/torch_bytes.h"
 
 namespace espalier::fuzz {
 namespace {
-
-using Target = bool (*)(const uint8_t*, size_t);
-
-bool run(Target target, const std::string& bytes) {
-  return target(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
-}
-
-// All seeds are accepted, and of the damaged files some are and some are not: else the damage tests nothing.
-void fuzz(Target target, const std::vector<std::string>& seeds, int rounds) {
-  for (size_t i = 0; i < seeds.size(); ++i) EXPECT_TRUE(run(target, seeds[i])) << "seed " << i;
-  Rng rng(1, "fuzz");
-  int accepted = 0;
-  for (int i = 0; i < rounds; ++i) {
-    const std::string bytes = damaged(seeds, rng);
-    const auto start = std::chrono::steady_clock::now();
-    ASSERT_NO_THROW(accepted += run(target, bytes)) << "round " << i;
-    ASSERT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5)) << "round " << i;
-  }
-  EXPECT_GT(accepted, 0);
-  EXPECT_LT(accepted, rounds * 9 / 10);
-}
 
 std::string fixture(const std::string& name) {
   return read_file(std::filesystem::path(ESPALIER_SOURCE_DIR) / "tests/io/data" / name, 1u << 20);
@@ -42,19 +20,25 @@ TEST(WeightsFuzz, Safetensors) {
   const std::string packed =
       R"({"__metadata__":{"espalier.pack":"{\"w\":{\"form\":\"bitmap\",\"shape\":[2,9]}}"},)"
       R"("w.values":{"dtype":"BF16","shape":[3],"data_offsets":[0,6]},"w.bitmap":{"dtype":"U8","shape":[2,2],"data_offsets":[6,10]}})";
-  fuzz(fuzz_safetensors,
-       {test::safetensors_bytes("{}"),
-        test::safetensors_bytes(R"({"a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},"é":{"dtype":"F8_E4M3","shape":[],"data_offsets":[8,9]}})", "123456789"),
-        test::safetensors_bytes(packed, std::string("123456\x01\x01\x80\x00", 10))},
-       60'000);
+  fuzz(
+      fuzz_safetensors,
+      {test::safetensors_bytes("{}"),
+       test::safetensors_bytes(
+           R"({"a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},"é":{"dtype":"F8_E4M3","shape":[],"data_offsets":[8,9]}})",
+           "123456789"),
+       test::safetensors_bytes(packed, std::string("123456\x01\x01\x80\x00", 10))},
+      60'000);
 }
 
 TEST(WeightsFuzz, TorchPickle) {
-  fuzz(fuzz_torch_pickle,
-       {fixture("zip_form.pt"), fixture("old_form.pt"), fixture("training_zip_form.pt"), fixture("training_old_form.pt"),
-        test::torch_zip(test::pickle::dict({{"a", test::pickle::tensor(test::pickle::storage("0", test::pickle::number(2)), 0, {2}, {1})}}),
-                        {"12345678"}, true)},
-       60'000);
+  fuzz(
+      fuzz_torch_pickle,
+      {fixture("zip_form.pt"), fixture("old_form.pt"), fixture("training_zip_form.pt"), fixture("training_old_form.pt"),
+       test::torch_zip(
+           test::pickle::dict(
+               {{"a", test::pickle::tensor(test::pickle::storage("0", test::pickle::number(2)), 0, {2}, {1})}}),
+           {"12345678"}, true)},
+      60'000);
 }
 
 TEST(WeightsFuzz, Json) {

@@ -9,7 +9,9 @@
 namespace espalier {
 namespace {
 
-std::string bytes_of(const Tensor& tensor) { return {reinterpret_cast<const char*>(tensor.bytes()), tensor.byte_size()}; }
+std::string bytes_of(const Tensor& tensor) {
+  return {reinterpret_cast<const char*>(tensor.bytes()), tensor.byte_size()};
+}
 
 template <typename T>
 std::vector<T> values_of(const Tensor& tensor) {
@@ -28,7 +30,7 @@ Tensor sparse_weight(DType dtype, int64_t rows, int64_t columns, double density,
 
 TEST(BitmapPack, TheLayoutByHand) {
   const Tensor weight = Tensor::from_floats({2, 10}, std::vector<float>{1, 0, 0, 2, 0, 0, 0, 3, 0, 4,  //
-                                                                       0, 0, 0, 0, 0, 0, 0, 0, 5, 0});
+                                                                        0, 0, 0, 0, 0, 0, 0, 0, 5, 0});
   const BitmapPacked packed = pack_bitmap(weight);
   EXPECT_EQ(packed.bitmap.shape(), (Shape{2, 2}));
   EXPECT_EQ(packed.bitmap.dtype(), DType::kU8);
@@ -67,8 +69,10 @@ TEST(BitmapPackHostile, PopcountIsNotTheNumberOfValues) {
   BitmapPacked packed = pack_bitmap(sparse_weight(DType::kF32, 3, 16, 0.5, 1));
   const int64_t kept = packed.values.count();
   packed.values = Tensor(DType::kF32, {kept - 1});
-  ESP_EXPECT_USER_ERROR(unpack_bitmap(packed, {3, 16}, "w", "f.safetensors"),
-                        fmt::format("f.safetensors: packed weight 'w': values: expected {}, as the bitmap keeps, found {}", kept, kept - 1));
+  ESP_EXPECT_USER_ERROR(
+      unpack_bitmap(packed, {3, 16}, "w", "f.safetensors"),
+      fmt::format("f.safetensors: packed weight 'w': values: expected {}, as the bitmap keeps, found {}", kept,
+                  kept - 1));
   packed.values = Tensor(DType::kF32, {kept + 1});
   ESP_EXPECT_USER_ERROR(unpack_bitmap(packed, {3, 16}, "w", "f"), "as the bitmap keeps");
 }
@@ -114,7 +118,8 @@ TEST(BitmapPackHostile, Metadata) {
   ESP_EXPECT_USER_ERROR(parse_pack_metadata("[]", "f"), "f: metadata espalier.pack: value: expected an object");
   ESP_EXPECT_USER_ERROR(parse_pack_metadata("{", "f"), "not valid JSON");
   ESP_EXPECT_USER_ERROR(parse_pack_metadata(R"({"w":1})", "f"), "expected an object, found 1");
-  ESP_EXPECT_USER_ERROR(parse_pack_metadata(R"({"w":{"form":"csr","shape":[1,2]}})", "f"), "expected bitmap, found csr");
+  ESP_EXPECT_USER_ERROR(parse_pack_metadata(R"({"w":{"form":"csr","shape":[1,2]}})", "f"),
+                        "expected bitmap, found csr");
   ESP_EXPECT_USER_ERROR(parse_pack_metadata(R"({"w":{"form":"bitmap"}})", "f"), "[out, in], found none");
   ESP_EXPECT_USER_ERROR(parse_pack_metadata(R"({"w":{"form":"bitmap","shape":[1,2,3]}})", "f"), "[1,2,3]");
   ESP_EXPECT_USER_ERROR(parse_pack_metadata(R"({"w":{"form":"bitmap","shape":[1,-2]}})", "f"), "[1,-2]");

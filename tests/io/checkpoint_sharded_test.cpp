@@ -69,7 +69,8 @@ TEST_F(Sharded, TensorInAShardButNotInTheIndex) {
 TEST_F(Sharded, TensorInTheIndexButInNoShard) {
   shard(model / "2.safetensors", {"x"});
   index(good_map);
-  ESP_EXPECT_USER_ERROR(open(), "weight_map: 'c': expected a tensor of '2.safetensors', found no such tensor in any shard");
+  ESP_EXPECT_USER_ERROR(open(),
+                        "weight_map: 'c': expected a tensor of '2.safetensors', found no such tensor in any shard");
 }
 
 TEST_F(Sharded, TensorInAnotherShardThanTheIndexSays) {
@@ -79,14 +80,16 @@ TEST_F(Sharded, TensorInAnotherShardThanTheIndexSays) {
 
 TEST_F(Sharded, PathThatClimbs) {
   shard(dir / "2.safetensors", {"c"});
-  for (const char* name : {"../2.safetensors", "..", "sub/../../2.safetensors", "./2.safetensors", "sub/2.safetensors", "", ".."}) {
+  for (const char* name :
+       {"../2.safetensors", "..", "sub/../../2.safetensors", "./2.safetensors", "sub/2.safetensors", "", ".."}) {
     index(fmt::format(R"({{"c": "{}", "a": "1.safetensors", "b": "1.safetensors"}})", name));
     ESP_EXPECT_USER_ERROR(open(), "is not the plain name of a file in that directory");
   }
 }
 
 TEST_F(Sharded, AbsolutePath) {
-  index(fmt::format(R"({{"c": "{}", "a": "1.safetensors", "b": "1.safetensors"}})", (model / "2.safetensors").string()));
+  index(
+      fmt::format(R"({{"c": "{}", "a": "1.safetensors", "b": "1.safetensors"}})", (model / "2.safetensors").string()));
   ESP_EXPECT_USER_ERROR(open(), "is not the plain name");
 }
 
@@ -178,7 +181,8 @@ TEST_F(Sharded, IndexesThatSayNothing) {
   }
   test::put_bytes(model / "model.safetensors.index.json", "[]");
   ESP_EXPECT_USER_ERROR(open(), "weight_map");
-  test::put_bytes(model / "model.safetensors.index.json", "{\"weight_map\": {\"a\": \"1.safetensors\", \"a\": \"2.safetensors\"}}");
+  test::put_bytes(model / "model.safetensors.index.json",
+                  "{\"weight_map\": {\"a\": \"1.safetensors\", \"a\": \"2.safetensors\"}}");
   ESP_EXPECT_USER_ERROR(open(), "'a' stands twice");
 }
 
@@ -192,8 +196,9 @@ TEST_F(Sharded, AShardThatIsADirectory) {
 TEST_F(Sharded, TorchShards) {
   fs::create_directory(dir / "torch");
   fs::copy_file(fs::path(ESPALIER_SOURCE_DIR) / "tests/io/data/two_networks.pt", dir / "torch" / "pytorch_model-1.bin");
-  test::put_bytes(dir / "torch" / "pytorch_model.bin.index.json",
-                  R"({"metadata": {"total_size": 20}, "weight_map": {"generator.w": "pytorch_model-1.bin", "critic.body.w": "pytorch_model-1.bin"}})");
+  test::put_bytes(
+      dir / "torch" / "pytorch_model.bin.index.json",
+      R"({"metadata": {"total_size": 20}, "weight_map": {"generator.w": "pytorch_model-1.bin", "critic.body.w": "pytorch_model-1.bin"}})");
   EXPECT_EQ(Checkpoint::open(dir / "torch")->tensor("generator.w").to_floats(), (std::vector<float>{1, 1}));
 }
 

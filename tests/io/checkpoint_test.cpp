@@ -35,8 +35,10 @@ TEST(Checkpoint, OpensAFileByItsPath) {
   test::TempDir dir;
   write_single(dir / "x.safetensors", 5);
   EXPECT_EQ(value_in(dir / "x.safetensors"), 5);
-  EXPECT_EQ(Checkpoint::open(fixture("zip_form.pt"))->tensor("parameter").to_floats(), (std::vector<float>{0.5f, 0.25f}));
-  EXPECT_EQ(Checkpoint::open(fixture("old_form.pt"))->tensor("half").to_floats(), (std::vector<float>{1, -2.5f, 65504}));
+  EXPECT_EQ(Checkpoint::open(fixture("zip_form.pt"))->tensor("parameter").to_floats(),
+            (std::vector<float>{0.5f, 0.25f}));
+  EXPECT_EQ(Checkpoint::open(fixture("old_form.pt"))->tensor("half").to_floats(),
+            (std::vector<float>{1, -2.5f, 65504}));
 }
 
 TEST(Checkpoint, PrefersFilesInTheDocumentedOrder) {
@@ -70,13 +72,15 @@ TEST(Checkpoint, AnAbsentTensorIsNamedWithTheNearestOnes) {
   const auto checkpoint = Checkpoint::open(dir.path());
   EXPECT_TRUE(checkpoint->has("model.norm.weight"));
   EXPECT_FALSE(checkpoint->has("model.norm.bias"));
-  ESP_EXPECT_USER_ERROR(checkpoint->tensor("model.norn.weight"), "no tensor 'model.norn.weight' (did you mean 'model.norm.weight'?)");
+  ESP_EXPECT_USER_ERROR(checkpoint->tensor("model.norn.weight"),
+                        "no tensor 'model.norn.weight' (did you mean 'model.norm.weight'?)");
   ESP_EXPECT_USER_ERROR(checkpoint->shape("zzzzzzzzzzzzzzzz"), dir.path().string());
 }
 
 TEST(Checkpoint, ReferencesStayAndViewsShareTheFile) {
   test::TempDir dir;
-  SafetensorsWriter writer(dir / "model.safetensors", {{"a", DType::kF32, {5000}}, {"b", DType::kF16, {2}}}, {{"k", "v"}});
+  SafetensorsWriter writer(dir / "model.safetensors", {{"a", DType::kF32, {5000}}, {"b", DType::kF16, {2}}},
+                           {{"k", "v"}});
   writer.write("a", floats({5000}, std::vector<float>(5000, 2)));
   writer.write("b", floats({2}, {1, 2}).to(DType::kF16));
   writer.commit();
@@ -110,17 +114,21 @@ TEST(CheckpointWriter, SplitsIntoShardsInOrder) {
   specs.push_back({"last", DType::kF32, {1}});
   CheckpointWriter writer(dir.path(), specs, {{"k", "v"}}, 100);
   for (size_t i = specs.size(); i-- > 0;)
-    writer.write(specs[i].name, floats(specs[i].shape, std::vector<float>(static_cast<size_t>(element_count(specs[i].shape)), static_cast<float>(i))));
+    writer.write(specs[i].name,
+                 floats(specs[i].shape,
+                        std::vector<float>(static_cast<size_t>(element_count(specs[i].shape)), static_cast<float>(i))));
   EXPECT_THROW(Checkpoint::open(dir.path()), UserError) << "nothing before commit()";
   writer.commit();
   // 2 + 2 + 1 tensors of 40 bytes, the large one alone, the last.
   EXPECT_EQ(writer.files().size(), 6u);
   for (const auto& path : writer.files()) EXPECT_TRUE(fs::exists(path)) << path;
   const auto checkpoint = Checkpoint::open(dir.path());
-  EXPECT_EQ(checkpoint->names(), (std::vector<std::string>{"layer0", "layer1", "layer2", "layer3", "layer4", "large", "last"}));
+  EXPECT_EQ(checkpoint->names(),
+            (std::vector<std::string>{"layer0", "layer1", "layer2", "layer3", "layer4", "large", "last"}));
   EXPECT_EQ(checkpoint->files().size(), 5u);
   EXPECT_EQ(checkpoint->byte_size(), 604u);
-  for (size_t i = 0; i < specs.size(); ++i) EXPECT_EQ(checkpoint->tensor(specs[i].name).to_floats()[0], static_cast<float>(i));
+  for (size_t i = 0; i < specs.size(); ++i)
+    EXPECT_EQ(checkpoint->tensor(specs[i].name).to_floats()[0], static_cast<float>(i));
   EXPECT_EQ(checkpoint->files()[1].filename(), "model-00002-of-00005.safetensors");
 }
 
@@ -163,7 +171,9 @@ TEST(CheckpointValues, AllZeroTensors) {
 
 TEST(CheckpointValues, NotFiniteWeightsLoadAndAreReportedWithTheFirstTensor) {
   test::TempDir dir;
-  SafetensorsWriter writer(dir / "model.safetensors", {{"good", DType::kF32, {2}}, {"zero", DType::kF32, {3}}, {"bad", DType::kF32, {3}}, {"worse", DType::kF32, {1}}});
+  SafetensorsWriter writer(
+      dir / "model.safetensors",
+      {{"good", DType::kF32, {2}}, {"zero", DType::kF32, {3}}, {"bad", DType::kF32, {3}}, {"worse", DType::kF32, {1}}});
   writer.write("good", floats({2}, {1, 2}));
   writer.write("zero", Tensor(DType::kF32, {3}));
   writer.write("bad", floats({3}, {1, NAN, 1e-40f}));
@@ -177,7 +187,9 @@ TEST(CheckpointValues, NotFiniteWeightsLoadAndAreReportedWithTheFirstTensor) {
   EXPECT_EQ(report.first_denormal, "bad");
   EXPECT_EQ(report.first_all_zero, "zero");
   EXPECT_FALSE(report.finite());
-  EXPECT_EQ(report.text(), "1 NaN and 1 infinite weights, first in 'bad'; 1 denormal weights, first in 'bad'; 1 tensors of zeros, first 'zero'");
+  EXPECT_EQ(report.text(),
+            "1 NaN and 1 infinite weights, first in 'bad'; 1 denormal weights, first in 'bad'; 1 tensors of zeros, "
+            "first 'zero'");
   EXPECT_TRUE(std::isnan(checkpoint->tensor("bad").to_floats()[1]));
 }
 

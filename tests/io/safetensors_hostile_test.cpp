@@ -60,7 +60,8 @@ TEST(SafetensorsHostile, DoesNotStartWithBrace) {
 TEST(SafetensorsHostile, NestingOf100000Levels) {
   const std::string open(100'000, '['), close(100'000, ']');
   ESP_EXPECT_USER_ERROR(parse_entry(open + close, 0), "expected an object");
-  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","data_offsets":[0,0],"shape":)" + open + close + "}", 0), "found an array");
+  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","data_offsets":[0,0],"shape":)" + open + close + "}", 0),
+                        "found an array");
   std::string objects;
   for (int i = 0; i < 100'000; ++i) objects += "{\"a\":";
   ESP_EXPECT_USER_ERROR(parse(safetensors_bytes(objects)), "found 'a'");
@@ -84,10 +85,13 @@ TEST(SafetensorsHostile, MoreThanAMillionTensorsAreRefused) {
 }
 
 TEST(SafetensorsHostile, DuplicateNames) {
-  ESP_EXPECT_USER_ERROR(parse(safetensors_bytes(fmt::format(R"({{"a":{0},"b":{0},"a":{0}}})", kEntry))), "two tensors are named 'a'");
-  ESP_EXPECT_USER_ERROR(parse(safetensors_bytes(R"({"__metadata__":{},"__metadata__":{}})")), "__metadata__ stands twice");
+  ESP_EXPECT_USER_ERROR(parse(safetensors_bytes(fmt::format(R"({{"a":{0},"b":{0},"a":{0}}})", kEntry))),
+                        "two tensors are named 'a'");
+  ESP_EXPECT_USER_ERROR(parse(safetensors_bytes(R"({"__metadata__":{},"__metadata__":{}})")),
+                        "__metadata__ stands twice");
   ESP_EXPECT_USER_ERROR(parse(safetensors_bytes(R"({"__metadata__":{"k":"1","k":"2"}})")), "'k' stands twice");
-  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","dtype":"U8","shape":[0],"data_offsets":[0,0]})", 0), "dtype stands twice");
+  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","dtype":"U8","shape":[0],"data_offsets":[0,0]})", 0),
+                        "dtype stands twice");
 }
 
 TEST(SafetensorsHostile, EmptyName) { ESP_EXPECT_USER_ERROR(parse_named(""), "is empty"); }
@@ -109,17 +113,20 @@ TEST(SafetensorsHostile, NameOf1MB) {
 }
 
 TEST(SafetensorsHostile, NamesEqualAfterUnicodeNormalisation) {
-  const char* composed = "caf\xc3\xa9";      // é
+  const char* composed = "caf\xc3\xa9";     // é
   const char* decomposed = "cafe\xcc\x81";  // e and a combining accent
-  ESP_EXPECT_USER_ERROR(parse(safetensors_bytes(fmt::format(R"({{"{}":{},"{}":{}}})", composed, kEntry, decomposed, kEntry))),
-                        "equals another one after Unicode normalisation");
-  EXPECT_EQ(parse(safetensors_bytes(fmt::format(R"({{"{}":{},"cafe":{}}})", composed, kEntry, kEntry))).tensors.size(), 2u);
+  ESP_EXPECT_USER_ERROR(
+      parse(safetensors_bytes(fmt::format(R"({{"{}":{},"{}":{}}})", composed, kEntry, decomposed, kEntry))),
+      "equals another one after Unicode normalisation");
+  EXPECT_EQ(parse(safetensors_bytes(fmt::format(R"({{"{}":{},"cafe":{}}})", composed, kEntry, kEntry))).tensors.size(),
+            2u);
 }
 
 TEST(SafetensorsHostile, UnknownDtype) {
   ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"F128","shape":[0],"data_offsets":[0,0]})", 0), "tensor 'a': dtype");
   ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"f32","shape":[0],"data_offsets":[0,0]})", 0), "found 'f32'");
-  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":5,"shape":[0],"data_offsets":[0,0]})", 0), "expected a string, found 5");
+  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":5,"shape":[0],"data_offsets":[0,0]})", 0),
+                        "expected a string, found 5");
 }
 
 TEST(SafetensorsHostile, SubByteDtypeWithOddCount) {
@@ -129,32 +136,38 @@ TEST(SafetensorsHostile, SubByteDtypeWithOddCount) {
 }
 
 TEST(SafetensorsHostile, NegativeShape) {
-  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[-1],"data_offsets":[0,0]})", 0), "shape: expected integers");
+  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[-1],"data_offsets":[0,0]})", 0),
+                        "shape: expected integers");
 }
 
 TEST(SafetensorsHostile, FloatShape) {
   ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[1.0],"data_offsets":[0,1]})", 1), "found 1.0");
   ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[1e0],"data_offsets":[0,1]})", 1), "found 1e0");
   ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":["1"],"data_offsets":[0,1]})", 1), "found '1'");
-  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":1,"data_offsets":[0,1]})", 1), "an array of integers, found 1");
+  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":1,"data_offsets":[0,1]})", 1),
+                        "an array of integers, found 1");
 }
 
 TEST(SafetensorsHostile, ShapeOf2To63) {
   ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[9223372036854775808],"data_offsets":[0,0]})", 0),
                         "found 9223372036854775808");
-  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[99999999999999999999],"data_offsets":[0,0]})", 0), "shape");
+  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[99999999999999999999],"data_offsets":[0,0]})", 0),
+                        "shape");
 }
 
 TEST(SafetensorsHostile, ShapeProductThatWrapsToASmallNumber) {
   // 2^32 * 2^32 = 2^64, which wraps to 0; (2^63 + 1) * 2 to 2.
-  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[4294967296,4294967296],"data_offsets":[0,0]})", 0), "below 2^63");
-  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"F64","shape":[2305843009213693952],"data_offsets":[0,0]})", 0), "below 2^63");
+  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[4294967296,4294967296],"data_offsets":[0,0]})", 0),
+                        "below 2^63");
+  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"F64","shape":[2305843009213693952],"data_offsets":[0,0]})", 0),
+                        "below 2^63");
 }
 
 TEST(SafetensorsHostile, TooManyAxes) {
   std::string ones = "1";
   for (int i = 0; i < 32; ++i) ones += ",1";
-  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[)" + ones + R"(],"data_offsets":[0,1]})", 1), "at most 32 axes");
+  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[)" + ones + R"(],"data_offsets":[0,1]})", 1),
+                        "at most 32 axes");
 }
 
 TEST(SafetensorsHostile, ShapeTimesDtypeIsNotTheRange) {
@@ -163,7 +176,8 @@ TEST(SafetensorsHostile, ShapeTimesDtypeIsNotTheRange) {
 }
 
 TEST(SafetensorsHostile, BeginAfterEnd) {
-  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[4],"data_offsets":[4,0]})", 4), "expected begin <= end, found [4, 0]");
+  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[4],"data_offsets":[4,0]})", 4),
+                        "expected begin <= end, found [4, 0]");
 }
 
 SafetensorsHeader parse_two(int begin_b, int end_b, size_t data_bytes) {
@@ -175,7 +189,8 @@ SafetensorsHeader parse_two(int begin_b, int end_b, size_t data_bytes) {
 
 TEST(SafetensorsHostile, Overlap) {
   EXPECT_NO_THROW(parse_two(4, 8, 8));
-  ESP_EXPECT_USER_ERROR(parse_two(3, 7, 7), "tensor 'b': data_offsets overlap another tensor: expected begin 4, found 3");
+  ESP_EXPECT_USER_ERROR(parse_two(3, 7, 7),
+                        "tensor 'b': data_offsets overlap another tensor: expected begin 4, found 3");
   ESP_EXPECT_USER_ERROR(parse_two(0, 4, 4), "overlap");
 }
 
@@ -193,20 +208,25 @@ TEST(SafetensorsHostile, DataPartTooLong) {
 }
 
 TEST(SafetensorsHostile, OffsetsAsFloatsOrStrings) {
-  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[1],"data_offsets":[0.0,1]})", 1), "data_offsets: expected integers");
+  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[1],"data_offsets":[0.0,1]})", 1),
+                        "data_offsets: expected integers");
   ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[1],"data_offsets":["0","1"]})", 1), "found '0'");
   ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[1],"data_offsets":[-1,0]})", 1), "found -1");
-  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[1],"data_offsets":[0,18446744073709551615]})", 1), "data_offsets");
+  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[1],"data_offsets":[0,18446744073709551615]})", 1),
+                        "data_offsets");
   ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[1],"data_offsets":{"0":1}})", 1), "found an object");
 }
 
 TEST(SafetensorsHostile, OneOffsetOrThree) {
-  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[1],"data_offsets":[1]})", 1), "expected two integers, found 1");
-  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[1],"data_offsets":[0,1,1]})", 1), "expected two integers, found more");
+  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[1],"data_offsets":[1]})", 1),
+                        "expected two integers, found 1");
+  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[1],"data_offsets":[0,1,1]})", 1),
+                        "expected two integers, found more");
 }
 
 TEST(SafetensorsHostile, MetadataWithNumbers) {
-  ESP_EXPECT_USER_ERROR(parse(safetensors_bytes(R"({"__metadata__":{"step":3}})")), "__metadata__: step: expected a string, found 3");
+  ESP_EXPECT_USER_ERROR(parse(safetensors_bytes(R"({"__metadata__":{"step":3}})")),
+                        "__metadata__: step: expected a string, found 3");
   ESP_EXPECT_USER_ERROR(parse(safetensors_bytes(R"({"__metadata__":{"a":{}}})")), "found an object");
   ESP_EXPECT_USER_ERROR(parse(safetensors_bytes(R"({"__metadata__":"x"})")), "expected an object, found 'x'");
   ESP_EXPECT_USER_ERROR(parse(safetensors_bytes(R"({"__metadata__":{"a":null}})")), "found null");
@@ -217,7 +237,8 @@ TEST(SafetensorsHostile, MissingAndUnknownFields) {
   ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","data_offsets":[0,0]})", 0), "is missing");
   ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[0]})", 0), "is missing");
   ESP_EXPECT_USER_ERROR(parse_entry("{}", 0), "is missing");
-  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[0],"data_offsets":[0,0],"code":"x"})", 0), "found 'code'");
+  ESP_EXPECT_USER_ERROR(parse_entry(R"({"dtype":"U8","shape":[0],"data_offsets":[0,0],"code":"x"})", 0),
+                        "found 'code'");
   ESP_EXPECT_USER_ERROR(parse_entry("true", 0), "found true");
   ESP_EXPECT_USER_ERROR(parse_entry("null", 0), "found null");
 }

@@ -17,7 +17,9 @@ using test::safetensors_bytes;
 
 Tensor floats(Shape shape, std::vector<float> values) { return Tensor::from_floats(std::move(shape), values); }
 
-std::string bytes_of(const Tensor& tensor) { return {reinterpret_cast<const char*>(tensor.bytes()), tensor.byte_size()}; }
+std::string bytes_of(const Tensor& tensor) {
+  return {reinterpret_cast<const char*>(tensor.bytes()), tensor.byte_size()};
+}
 
 // The example of the format's own documentation, by hand: two tensors and metadata.
 TEST(Safetensors, ReadsAFileMadeByHand) {
@@ -26,8 +28,10 @@ TEST(Safetensors, ReadsAFileMadeByHand) {
   std::string data(reinterpret_cast<const char*>(values), sizeof(values));
   data += std::string("\x00\x3c\x00\xc0", 4);  // f16: 1, -2
   put_bytes(dir / "w.safetensors",
-            safetensors_bytes(R"({"b":{"dtype":"F16","shape":[2],"data_offsets":[16,20]},"__metadata__":{"format":"pt","k":"ä"},)"
-                              R"("a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}  )", data));
+            safetensors_bytes(
+                R"({"b":{"dtype":"F16","shape":[2],"data_offsets":[16,20]},"__metadata__":{"format":"pt","k":"ä"},)"
+                R"("a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}  )",
+                data));
   const auto file = SafetensorsFile::open(dir / "w.safetensors");
   ASSERT_EQ(file->tensors().size(), 2u);
   EXPECT_EQ(file->tensors()[0].name, "a");  // in offset order
@@ -70,9 +74,9 @@ TEST(Safetensors, AMisalignedTensorIsCopied) {
 
 TEST(Safetensors, ZeroSizeAndScalarTensorsLoad) {
   test::TempDir dir;
-  SafetensorsWriter writer(dir / "w.safetensors", {{"none", DType::kF32, {0, 7}},
-                                                   {"scalar", DType::kF32, {}},
-                                                   {"also none", DType::kF32, {3, 0}}});
+  SafetensorsWriter writer(
+      dir / "w.safetensors",
+      {{"none", DType::kF32, {0, 7}}, {"scalar", DType::kF32, {}}, {"also none", DType::kF32, {3, 0}}});
   writer.write("scalar", floats({}, {4}));
   writer.write("none", Tensor(DType::kF32, {0, 7}));
   writer.write("also none", Tensor(DType::kF32, {3, 0}));
@@ -91,7 +95,8 @@ TEST(Safetensors, AFileWithoutTensorsLoads) {
 TEST(SafetensorsWriter, EveryTypeComesBackBitForBit) {
   test::TempDir dir;
   std::vector<TensorSpec> specs;
-  for (const char* name : {"BOOL", "U8", "F8_E4M3", "F8_E5M2", "I8", "BF16", "F16", "I16", "U16", "F32", "I32", "U32", "F64", "I64", "U64"})
+  for (const char* name : {"BOOL", "U8", "F8_E4M3", "F8_E5M2", "I8", "BF16", "F16", "I16", "U16", "F32", "I32", "U32",
+                           "F64", "I64", "U64"})
     specs.push_back({std::string("tensor ") + name, *dtype_from_name(name), {3, 5}});
   std::vector<Tensor> tensors;
   for (size_t i = 0; i < specs.size(); ++i) {
@@ -161,7 +166,8 @@ TEST(SafetensorsWriter, ProgrammingMistakesAreBugs) {
 TEST(SafetensorsWriter, RefusesNamesThatNoReaderWouldTake) {
   test::TempDir dir;
   ESP_EXPECT_USER_ERROR(SafetensorsWriter(dir / "w", {{"", DType::kF32, {}}}), "is empty");
-  ESP_EXPECT_USER_ERROR(SafetensorsWriter(dir / "w", {{"a", DType::kF32, {}}, {"a", DType::kF32, {}}}), "two tensors are named 'a'");
+  ESP_EXPECT_USER_ERROR(SafetensorsWriter(dir / "w", {{"a", DType::kF32, {}}, {"a", DType::kF32, {}}}),
+                        "two tensors are named 'a'");
   EXPECT_TRUE(std::filesystem::is_empty(dir.path()));
 }
 

@@ -21,7 +21,9 @@ namespace pickle {
 
 inline const std::string kStart("\x80\x02", 2), kStop(".");
 
-inline std::string text(std::string_view value) { return "X" + raw(static_cast<uint32_t>(value.size())) + std::string(value); }
+inline std::string text(std::string_view value) {
+  return "X" + raw(static_cast<uint32_t>(value.size())) + std::string(value);
+}
 inline std::string number(int32_t value) { return "J" + raw(value); }
 inline std::string large(int64_t value) { return std::string("\x8a\x08") + raw(value); }
 inline std::string global(std::string_view module, std::string_view name) {
@@ -48,7 +50,8 @@ inline std::string numbers(const std::vector<int64_t>& values) {
 inline std::string tensor(const std::string& storage_value, int64_t offset, const std::vector<int64_t>& sizes,
                           const std::vector<int64_t>& strides) {
   return global("torch._utils", "_rebuild_tensor_v2") +
-         tuple({storage_value, large(offset), numbers(sizes), numbers(strides), "\x89", global("collections", "OrderedDict") + ")R"}) +
+         tuple({storage_value, large(offset), numbers(sizes), numbers(strides), "\x89",
+                global("collections", "OrderedDict") + ")R"}) +
          "R";
 }
 inline std::string whole(const std::string& body) { return kStart + body + kStop; }
@@ -67,13 +70,14 @@ inline std::string zip(const std::vector<ZipPart>& parts, bool zip64 = false) {
     const auto at = static_cast<uint32_t>(file.size()), size = static_cast<uint32_t>(part.content.size());
     const auto name_size = static_cast<uint16_t>(part.name.size());
     const std::string times_and_crc(8, '\0');
-    file += raw(0x04034b50u) + raw(uint16_t{20}) + raw(part.flags) + raw(part.method) + times_and_crc + raw(size) + raw(size) +
-            raw(name_size) + raw(uint16_t{0}) + part.name + part.content;
-    const std::string extra = raw(uint16_t{1}) + raw(uint16_t{24}) + raw(uint64_t{size}) + raw(uint64_t{size}) + raw(uint64_t{at});
-    directory += raw(0x02014b50u) + raw(uint16_t{20}) + raw(uint16_t{20}) + raw(part.flags) + raw(part.method) + times_and_crc +
-                 raw(zip64 ? ~0u : size) + raw(zip64 ? ~0u : size) + raw(name_size) +
-                 raw(static_cast<uint16_t>(zip64 ? extra.size() : 0)) + std::string(10, '\0') + raw(zip64 ? ~0u : at) + part.name +
-                 (zip64 ? extra : "");
+    file += raw(0x04034b50u) + raw(uint16_t{20}) + raw(part.flags) + raw(part.method) + times_and_crc + raw(size) +
+            raw(size) + raw(name_size) + raw(uint16_t{0}) + part.name + part.content;
+    const std::string extra =
+        raw(uint16_t{1}) + raw(uint16_t{24}) + raw(uint64_t{size}) + raw(uint64_t{size}) + raw(uint64_t{at});
+    directory += raw(0x02014b50u) + raw(uint16_t{20}) + raw(uint16_t{20}) + raw(part.flags) + raw(part.method) +
+                 times_and_crc + raw(zip64 ? ~0u : size) + raw(zip64 ? ~0u : size) + raw(name_size) +
+                 raw(static_cast<uint16_t>(zip64 ? extra.size() : 0)) + std::string(10, '\0') + raw(zip64 ? ~0u : at) +
+                 part.name + (zip64 ? extra : "");
   }
   const uint64_t begin = file.size(), count = parts.size();
   file += directory;
@@ -85,7 +89,8 @@ inline std::string zip(const std::vector<ZipPart>& parts, bool zip64 = false) {
   }
   const auto count16 = static_cast<uint16_t>(zip64 ? 0xffff : count);
   return file + raw(0x06054b50u) + raw(uint32_t{0}) + raw(count16) + raw(count16) +
-         raw(zip64 ? ~0u : static_cast<uint32_t>(directory.size())) + raw(zip64 ? ~0u : static_cast<uint32_t>(begin)) + raw(uint16_t{0});
+         raw(zip64 ? ~0u : static_cast<uint32_t>(directory.size())) + raw(zip64 ? ~0u : static_cast<uint32_t>(begin)) +
+         raw(uint16_t{0});
 }
 
 // A torch archive with one pickle body and storages "0", "1", ….

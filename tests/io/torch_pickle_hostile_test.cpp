@@ -20,12 +20,18 @@ namespace p = test::pickle;
 const std::string kTensor = p::tensor(p::storage("0", p::number(4)), 0, {4}, {1});
 const std::vector<std::string> kStorages{bytes_of_floats({1, 2, 3, 4})};
 
-TEST(TorchHostile, TheBuilderOfTheseTestsMakesGoodFiles) { EXPECT_EQ(parse_body(p::dict({{"a", kTensor}}), kStorages).size(), 1u); }
+TEST(TorchHostile, TheBuilderOfTheseTestsMakesGoodFiles) {
+  EXPECT_EQ(parse_body(p::dict({{"a", kTensor}}), kStorages).size(), 1u);
+}
 
 TEST(TorchHostile, CallsOfSystemFunctionsAreRefusedByName) {
   test::TempDir dir;
   const std::string marker = dir / "executed";
-  for (auto [module, name] : {std::pair{"os", "system"}, {"posix", "system"}, {"builtins", "eval"}, {"subprocess", "Popen"}, {"torch.hub", "load"}})
+  for (auto [module, name] : {std::pair{"os", "system"},
+                              {"posix", "system"},
+                              {"builtins", "eval"},
+                              {"subprocess", "Popen"},
+                              {"torch.hub", "load"}})
     ESP_EXPECT_USER_ERROR(parse_body(p::global(module, name) + p::tuple({p::text("touch " + marker)}) + "R"),
                           fmt::format("the Python name {}.{} is not allowed", module, name));
   EXPECT_FALSE(std::filesystem::exists(marker));
@@ -38,7 +44,8 @@ TEST(TorchHostile, NamesFromTheStackAreRefusedToo) {
 
 TEST(TorchHostile, AWholePickledModuleIsRefusedByName) {
   const auto path = std::filesystem::path(ESPALIER_SOURCE_DIR) / "tests/io/data/whole_module.pt";
-  ESP_EXPECT_USER_ERROR(TorchFile::open(path), "the Python name torch.nn.modules.linear.Linear is not allowed: only plain state dicts");
+  ESP_EXPECT_USER_ERROR(TorchFile::open(path),
+                        "the Python name torch.nn.modules.linear.Linear is not allowed: only plain state dicts");
 }
 
 TEST(TorchHostile, ComplexNumbersAreRefusedByName) {
@@ -55,7 +62,8 @@ TEST(TorchHostile, UnknownAndUnusedOpcodes) {
 }
 
 TEST(TorchHostile, StackUnderflow) {
-  for (const char* body : {"", "a", "s", "R", "b", "Q", "t", "u", "e", "\x85", "\x87", "0", "1", "2", "q\x01", "(s", "((0"})
+  for (const char* body :
+       {"", "a", "s", "R", "b", "Q", "t", "u", "e", "\x85", "\x87", "0", "1", "2", "q\x01", "(s", "((0"})
     EXPECT_THROW(parse_body(body), UserError) << body;
   ESP_EXPECT_USER_ERROR(parse_body("(0"), "the stack is empty");
   ESP_EXPECT_USER_ERROR(parse_body("t"), "no mark on the stack");
@@ -63,20 +71,29 @@ TEST(TorchHostile, StackUnderflow) {
 
 TEST(TorchHostile, ObjectsOfTheWrongKind) {
   ESP_EXPECT_USER_ERROR(parse_body(p::number(1) + p::tuple({}) + "R"), "a call of what is not a Python name");
-  ESP_EXPECT_USER_ERROR(parse_body(p::global("torch", "FloatStorage") + p::tuple({}) + "R"), "storage class or dtype is called");
-  ESP_EXPECT_USER_ERROR(parse_body(p::global("torch._utils", "_rebuild_tensor_v2") + p::number(1) + "R"), "a tuple of arguments");
-  ESP_EXPECT_USER_ERROR(parse_body(p::global("torch._utils", "_rebuild_tensor_v2") + p::tuple({}) + "R"), "at least 1 arguments");
-  ESP_EXPECT_USER_ERROR(parse_body(p::global("torch._utils", "_rebuild_tensor_v2") + p::tuple({p::number(1)}) + "R"), "a storage as argument 1");
+  ESP_EXPECT_USER_ERROR(parse_body(p::global("torch", "FloatStorage") + p::tuple({}) + "R"),
+                        "storage class or dtype is called");
+  ESP_EXPECT_USER_ERROR(parse_body(p::global("torch._utils", "_rebuild_tensor_v2") + p::number(1) + "R"),
+                        "a tuple of arguments");
+  ESP_EXPECT_USER_ERROR(parse_body(p::global("torch._utils", "_rebuild_tensor_v2") + p::tuple({}) + "R"),
+                        "at least 1 arguments");
+  ESP_EXPECT_USER_ERROR(parse_body(p::global("torch._utils", "_rebuild_tensor_v2") + p::tuple({p::number(1)}) + "R"),
+                        "a storage as argument 1");
   ESP_EXPECT_USER_ERROR(parse_body(p::tuple({p::text("module")}) + "Q"), "'storage' as first value");
-  ESP_EXPECT_USER_ERROR(parse_body(p::tuple({p::text("storage"), p::global("collections", "OrderedDict"), p::text("0"), p::text("cpu"), p::number(1)}) + "Q"),
+  ESP_EXPECT_USER_ERROR(parse_body(p::tuple({p::text("storage"), p::global("collections", "OrderedDict"), p::text("0"),
+                                             p::text("cpu"), p::number(1)}) +
+                                   "Q"),
                         "a storage class as second value");
   ESP_EXPECT_USER_ERROR(parse_body(p::number(1) + p::number(2) + "a"), "not a container");
   ESP_EXPECT_USER_ERROR(parse_body("}(" + p::number(1) + "u"), "a dictionary key without a value");
   ESP_EXPECT_USER_ERROR(parse_body(p::number(1) + "Nb"), "BUILD of what is not an object");
-  ESP_EXPECT_USER_ERROR(parse_body(p::global("collections", "OrderedDict") + p::tuple({"](" + p::number(1) + "e"}) + "R"), "a list of pairs");
-  ESP_EXPECT_USER_ERROR(parse_body(p::global("torch._tensor", "_rebuild_from_type_v2") +
-                                   p::tuple({p::global("torch._tensor", "_rebuild_from_type_v2"), "N", ")", "N"}) + "R"),
-                        "a function that makes a tensor");
+  ESP_EXPECT_USER_ERROR(
+      parse_body(p::global("collections", "OrderedDict") + p::tuple({"](" + p::number(1) + "e"}) + "R"),
+      "a list of pairs");
+  ESP_EXPECT_USER_ERROR(
+      parse_body(p::global("torch._tensor", "_rebuild_from_type_v2") +
+                 p::tuple({p::global("torch._tensor", "_rebuild_from_type_v2"), "N", ")", "N"}) + "R"),
+      "a function that makes a tensor");
 }
 
 TEST(TorchHostile, NoTensors) {
@@ -95,12 +112,14 @@ TEST(TorchHostile, HugeLengths) {
 
 // A memo slot is a key, not the size of a table.
 TEST(TorchHostile, HugeMemoSlots) {
-  ESP_EXPECT_USER_ERROR(parse_body("}r" + raw(uint32_t{0xffffffff}) + "j" + raw(uint32_t{0xfffffffe})), "the memo has no entry 4294967294");
+  ESP_EXPECT_USER_ERROR(parse_body("}r" + raw(uint32_t{0xffffffff}) + "j" + raw(uint32_t{0xfffffffe})),
+                        "the memo has no entry 4294967294");
 }
 
 TEST(TorchHostile, DictionariesThatContainThemselves) {
   ESP_EXPECT_USER_ERROR(parse_body("}q\x01" + p::text("a") + "h\x01s"), "nested deeper than 16");
-  ESP_EXPECT_USER_ERROR(parse_body("}q\x01" + p::text("b") + kTensor + "s" + p::text("a") + "h\x01s", kStorages), "nested deeper than 16");
+  ESP_EXPECT_USER_ERROR(parse_body("}q\x01" + p::text("b") + kTensor + "s" + p::text("a") + "h\x01s", kStorages),
+                        "nested deeper than 16");
 }
 
 // d0 = {k: tensor}; d(n+1) = {a: dn, …, d: dn}: 4^14 paths from some hundred bytes.
@@ -108,7 +127,8 @@ TEST(TorchHostile, DictionariesThatShareEachOther) {
   std::string body = "}" + p::text("k") + kTensor + "sq" + std::string(1, '\x40');
   for (char level = 0x41; level < 0x4e; ++level) {
     body += "}";
-    for (const char* key : {"a", "b", "c", "d"}) body += p::text(key) + "h" + std::string(1, static_cast<char>(level - 1)) + "s";
+    for (const char* key : {"a", "b", "c", "d"})
+      body += p::text(key) + "h" + std::string(1, static_cast<char>(level - 1)) + "s";
     body += "q" + std::string(1, level);
   }
   const auto start = std::chrono::steady_clock::now();
@@ -135,8 +155,11 @@ TEST(TorchHostile, CopiesOfALargeListAreBounded) {
 
 TEST(TorchHostile, StorageThatIsMissingOrOfAnotherSize) {
   ESP_EXPECT_USER_ERROR(parse_body(p::dict({{"a", kTensor}})), "tensor 'a': the storage '0' is missing");
-  ESP_EXPECT_USER_ERROR(parse_body(p::dict({{"a", kTensor}}), {"123"}), "storage '0': size: expected 4 elements of 4 bytes, found 3 bytes");
-  ESP_EXPECT_USER_ERROR(parse_body(p::dict({{"a", p::tensor(p::storage("0", p::large(int64_t{1} << 62)), 0, {4}, {1})}}), kStorages), "storage '0': size");
+  ESP_EXPECT_USER_ERROR(parse_body(p::dict({{"a", kTensor}}), {"123"}),
+                        "storage '0': size: expected 4 elements of 4 bytes, found 3 bytes");
+  ESP_EXPECT_USER_ERROR(
+      parse_body(p::dict({{"a", p::tensor(p::storage("0", p::large(int64_t{1} << 62)), 0, {4}, {1})}}), kStorages),
+      "storage '0': size");
   ESP_EXPECT_USER_ERROR(parse_body(p::storage("0", p::number(-4))), "integers of at least 0");
 }
 
@@ -163,7 +186,8 @@ TEST(TorchHostile, TensorBeyondItsStorage) {
 
 TEST(TorchHostile, AnExpandedTensorWouldGrowBeyondTheFile) {
   const auto path = std::filesystem::path(ESPALIER_SOURCE_DIR) / "tests/io/data/expanded.pt";
-  ESP_EXPECT_USER_ERROR(TorchFile::open(path), "tensor 'w': shape: expected at most the 2 elements of its storage, found [1000, 2]");
+  ESP_EXPECT_USER_ERROR(TorchFile::open(path),
+                        "tensor 'w': shape: expected at most the 2 elements of its storage, found [1000, 2]");
 }
 
 TEST(TorchHostile, TensorNames) {
@@ -173,7 +197,8 @@ TEST(TorchHostile, TensorNames) {
   ESP_EXPECT_USER_ERROR(parse_body(p::dict({{"\xff", kTensor}}), kStorages), "not valid UTF-8");
   ESP_EXPECT_USER_ERROR(parse_body(p::dict({{std::string(2000, 'a'), kTensor}}), kStorages), "2000 bytes");
   ESP_EXPECT_USER_ERROR(parse_body(p::dict({{"a", kTensor}, {"a", kTensor}}), kStorages), "two tensors are named 'a'");
-  ESP_EXPECT_USER_ERROR(parse_body(p::dict({{"a.b", kTensor}, {"a", p::dict({{"b", kTensor}})}}), kStorages), "two tensors are named 'a.b'");
+  ESP_EXPECT_USER_ERROR(parse_body(p::dict({{"a.b", kTensor}, {"a", p::dict({{"b", kTensor}})}}), kStorages),
+                        "two tensors are named 'a.b'");
   ESP_EXPECT_USER_ERROR(parse_body("}N" + kTensor + "s", kStorages), "neither text nor a number");
 }
 
@@ -182,25 +207,33 @@ TEST(TorchHostile, EveryTruncationIsRefused) {
   const std::string old = test::torch_old(p::dict({{"a", kTensor}}), {"0"}, raw(int64_t{4}) + kStorages[0]);
   EXPECT_EQ(test::parse_torch_bytes(old).size(), 1u);
   for (const std::string& good : {zip, old})
-    for (size_t size = 0; size < good.size(); ++size) EXPECT_THROW(test::parse_torch_bytes(good.substr(0, size)), UserError) << size;
+    for (size_t size = 0; size < good.size(); ++size)
+      EXPECT_THROW(test::parse_torch_bytes(good.substr(0, size)), UserError) << size;
 }
 
 TEST(TorchHostile, OldForm) {
   const std::string body = p::dict({{"a", kTensor}}), bytes = raw(int64_t{4}) + kStorages[0];
-  ESP_EXPECT_USER_ERROR(test::parse_torch_bytes(test::torch_old(body, {"0"}, bytes, false)), "not written on a little-endian machine");
+  ESP_EXPECT_USER_ERROR(test::parse_torch_bytes(test::torch_old(body, {"0"}, bytes, false)),
+                        "not written on a little-endian machine");
   ESP_EXPECT_USER_ERROR(test::parse_torch_bytes(test::torch_old(body, {}, bytes)), "the storage '0' is missing");
-  ESP_EXPECT_USER_ERROR(test::parse_torch_bytes(test::torch_old(body, {"9"}, bytes)), "a storage key that no tensor mentions: '9'");
-  ESP_EXPECT_USER_ERROR(test::parse_torch_bytes(test::torch_old(body, {"0", "0"}, bytes + bytes)), "the storage '0' stands twice");
-  ESP_EXPECT_USER_ERROR(test::parse_torch_bytes(test::torch_old(body, {"0"}, raw(int64_t{3}) + kStorages[0])), "size: expected 4 elements");
+  ESP_EXPECT_USER_ERROR(test::parse_torch_bytes(test::torch_old(body, {"9"}, bytes)),
+                        "a storage key that no tensor mentions: '9'");
+  ESP_EXPECT_USER_ERROR(test::parse_torch_bytes(test::torch_old(body, {"0", "0"}, bytes + bytes)),
+                        "the storage '0' stands twice");
+  ESP_EXPECT_USER_ERROR(test::parse_torch_bytes(test::torch_old(body, {"0"}, raw(int64_t{3}) + kStorages[0])),
+                        "size: expected 4 elements");
   for (int64_t count : {int64_t{5}, int64_t{-1}, INT64_MAX, int64_t{1} << 62})
-    ESP_EXPECT_USER_ERROR(test::parse_torch_bytes(test::torch_old(body, {"0"}, raw(count) + kStorages[0])), "number of elements: expected no more than");
+    ESP_EXPECT_USER_ERROR(test::parse_torch_bytes(test::torch_old(body, {"0"}, raw(count) + kStorages[0])),
+                          "number of elements: expected no more than");
   ESP_EXPECT_USER_ERROR(test::parse_torch_bytes(p::whole("}")), "a pickle, but not of torch.save");
 }
 
 TEST(TorchHostile, OldFormWithAViewBeyondItsStorage) {
   for (auto [begin, count] : {std::pair{2, 3}, {5, 0}, {-1, 1}}) {
-    const std::string view = p::tuple({p::text("storage"), p::global("torch", "FloatStorage"), p::text("0"), p::text("cpu"), p::number(4),
-                                       p::tuple({p::text("v"), p::number(begin), p::number(count)})}) + "Q";
+    const std::string view =
+        p::tuple({p::text("storage"), p::global("torch", "FloatStorage"), p::text("0"), p::text("cpu"), p::number(4),
+                  p::tuple({p::text("v"), p::number(begin), p::number(count)})}) +
+        "Q";
     EXPECT_THROW(parse_body(p::dict({{"a", p::tensor(view, 0, {1}, {1})}}), kStorages), UserError) << begin;
   }
 }
@@ -208,11 +241,15 @@ TEST(TorchHostile, OldFormWithAViewBeyondItsStorage) {
 TEST(TorchHostile, OtherFiles) {
   ESP_EXPECT_USER_ERROR(test::parse_torch_bytes(""), "not a file of torch.save");
   ESP_EXPECT_USER_ERROR(test::parse_torch_bytes("GIF89a"), "not a file of torch.save");
-  ESP_EXPECT_USER_ERROR(test::parse_torch_bytes(test::zip({{"word/document.xml", "x"}})), "not of torch: no entry '<name>/data.pkl'");
-  ESP_EXPECT_USER_ERROR(test::parse_torch_bytes(test::zip({{"m/data.pkl", p::whole("}")}, {"m/byteorder", "big"}})), "big-endian");
+  ESP_EXPECT_USER_ERROR(test::parse_torch_bytes(test::zip({{"word/document.xml", "x"}})),
+                        "not of torch: no entry '<name>/data.pkl'");
+  ESP_EXPECT_USER_ERROR(test::parse_torch_bytes(test::zip({{"m/data.pkl", p::whole("}")}, {"m/byteorder", "big"}})),
+                        "big-endian");
 }
 
-std::vector<ZipEntry> read_zip(const std::string& file) { return read_zip_directory(std::as_bytes(std::span(file)), "m.zip"); }
+std::vector<ZipEntry> read_zip(const std::string& file) {
+  return read_zip_directory(std::as_bytes(std::span(file)), "m.zip");
+}
 
 TEST(ZipHostile, CompressedAndEncryptedEntriesAreRefusedByName) {
   EXPECT_EQ(read_zip(test::zip({{"a", "123"}, {"b", ""}})).size(), 2u);
@@ -230,7 +267,8 @@ TEST(ZipHostile, EveryByteChanged) {
         std::string bad = good;
         bad[i] = value;
         try {
-          for (const ZipEntry& entry : read_zip(bad)) ASSERT_TRUE(entry.begin <= bad.size() && entry.size <= bad.size() - entry.begin) << i;
+          for (const ZipEntry& entry : read_zip(bad))
+            ASSERT_TRUE(entry.begin <= bad.size() && entry.size <= bad.size() - entry.begin) << i;
         } catch (const UserError&) {
         }
       }
@@ -245,12 +283,12 @@ TEST(ZipHostile, PositionsBeyondTheFile) {
     changed.replace(at, sizeof(value), raw(value));
     return changed;
   };
-  ESP_EXPECT_USER_ERROR(read_zip(with(end + 16, uint32_t{0xfffffff0})), "truncated");                  // directory's position
-  ESP_EXPECT_USER_ERROR(read_zip(with(end + 12, uint32_t{0xfffffff0})), "does not fit the file");       // its size
-  ESP_EXPECT_USER_ERROR(read_zip(with(end + 10, uint16_t{0xfff0})), "does not fit the file");           // number of entries
+  ESP_EXPECT_USER_ERROR(read_zip(with(end + 16, uint32_t{0xfffffff0})), "truncated");  // directory's position
+  ESP_EXPECT_USER_ERROR(read_zip(with(end + 12, uint32_t{0xfffffff0})), "does not fit the file");  // its size
+  ESP_EXPECT_USER_ERROR(read_zip(with(end + 10, uint16_t{0xfff0})), "does not fit the file");      // number of entries
   ESP_EXPECT_USER_ERROR(read_zip(with(end + 16, uint32_t{0xffffffff})), "zip64 locator is missing");
   const size_t directory = end - 47;
-  ESP_EXPECT_USER_ERROR(read_zip(with(directory + 42, uint32_t{0x7fffffff})), "truncated");             // local header's position
+  ESP_EXPECT_USER_ERROR(read_zip(with(directory + 42, uint32_t{0x7fffffff})), "truncated");  // local header's position
   ESP_EXPECT_USER_ERROR(read_zip(with(directory + 42, uint32_t{1})), "local header is missing");
   std::string larger = with(directory + 20, uint32_t{5000});
   larger.replace(directory + 24, 4, raw(uint32_t{5000}));

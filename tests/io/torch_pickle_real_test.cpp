@@ -8,7 +8,9 @@
 namespace espalier {
 namespace {
 
-std::string bytes_of(const Tensor& tensor) { return {reinterpret_cast<const char*>(tensor.bytes()), tensor.byte_size()}; }
+std::string bytes_of(const Tensor& tensor) {
+  return {reinterpret_cast<const char*>(tensor.bytes()), tensor.byte_size()};
+}
 
 void expect_same_weights(const Checkpoint& a, const Checkpoint& b) {
   EXPECT_EQ(a.names().size(), b.names().size());
@@ -30,7 +32,8 @@ TEST(TorchPickleReal, VisionTransformerInTheZipForm) {
 
 TEST(TorchPickleReal, FaceDetectorInTheOldForm) {
   ESP_NEED_SHARED(folder, "data/ultraface-rfb320");
-  expect_same_weights(*Checkpoint::open(folder / "version-RFB-320.pth"), *Checkpoint::open(folder / "version-RFB-320.safetensors"));
+  expect_same_weights(*Checkpoint::open(folder / "version-RFB-320.pth"),
+                      *Checkpoint::open(folder / "version-RFB-320.safetensors"));
 }
 
 TEST(TorchPickleReal, LanguageModelInATrainingCheckpoint) {
@@ -44,12 +47,13 @@ TEST(TorchPickleReal, LanguageModelInATrainingCheckpoint) {
 }
 
 TEST(CheckpointReal, SafetensorsOfTheSharedModelsOpenAndAreFinite) {
-  for (const char* name : {"llama2c-stories260K/hf", "tinygpt-char-shakespeare/hf", "mini-clip-fashion-products", "squeezenet1.1-imagenet",
-                           "kwt1-speech-commands"}) {
+  for (const char* name : {"llama2c-stories260K/hf", "tinygpt-char-shakespeare/hf", "mini-clip-fashion-products",
+                           "squeezenet1.1-imagenet", "kwt1-speech-commands"}) {
     const auto path = test::shared_dir() / "data" / name;
     if (!std::filesystem::exists(path)) GTEST_SKIP() << "needs " << path;
     bool has_weights = false;
-    for (const auto& entry : std::filesystem::directory_iterator(path)) has_weights |= entry.path().extension() == ".safetensors";
+    for (const auto& entry : std::filesystem::directory_iterator(path))
+      has_weights |= entry.path().extension() == ".safetensors";
     if (!has_weights) continue;
     const auto checkpoint = Checkpoint::open(path);
     EXPECT_FALSE(checkpoint->names().empty()) << path;

@@ -50,7 +50,8 @@ class ByteReader {
   std::string_view line(uint64_t max_bytes) {
     const std::string_view rest(reinterpret_cast<const char*>(bytes_.data()) + position_, remaining());
     const size_t length = rest.substr(0, max_bytes + 1).find('\n');
-    if (length == std::string_view::npos) user_error("{}: no end of line within {} bytes from byte {} on", where_, max_bytes, position_);
+    if (length == std::string_view::npos)
+      user_error("{}: no end of line within {} bytes from byte {} on", where_, max_bytes, position_);
     skip(length + 1);
     return rest.substr(0, length);
   }

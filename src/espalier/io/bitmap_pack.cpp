@@ -100,7 +100,8 @@ void check_bitmap_parts(const TensorSpec& bitmap, const TensorSpec& values, cons
     throw UserError(place, "values", fmt::format("at most {} in one axis", *count), to_string(values.shape));
 }
 
-Tensor unpack_bitmap(const BitmapPacked& packed, const Shape& shape, const std::string& name, const std::string& where) {
+Tensor unpack_bitmap(const BitmapPacked& packed, const Shape& shape, const std::string& name,
+                     const std::string& where) {
   check_bitmap_parts(spec_of("", packed.bitmap), spec_of("", packed.values), shape, name, where);
   check_padding(packed.bitmap, shape[1], name, where);
   if (const int64_t kept = count_kept(packed.bitmap); kept != packed.values.count())
@@ -110,11 +111,20 @@ Tensor unpack_bitmap(const BitmapPacked& packed, const Shape& shape, const std::
   const auto bits = packed.bitmap.as<uint8_t>();
   std::byte* to = dense.mutable_bytes();
   switch (size_of(dense.dtype())) {
-    case 1: scatter<1>(bits, shape[0], shape[1], packed.values.bytes(), to); break;
-    case 2: scatter<2>(bits, shape[0], shape[1], packed.values.bytes(), to); break;
-    case 4: scatter<4>(bits, shape[0], shape[1], packed.values.bytes(), to); break;
-    case 8: scatter<8>(bits, shape[0], shape[1], packed.values.bytes(), to); break;
-    default: ESP_ASSERT(false, "element size of {}", name_of(dense.dtype()));
+    case 1:
+      scatter<1>(bits, shape[0], shape[1], packed.values.bytes(), to);
+      break;
+    case 2:
+      scatter<2>(bits, shape[0], shape[1], packed.values.bytes(), to);
+      break;
+    case 4:
+      scatter<4>(bits, shape[0], shape[1], packed.values.bytes(), to);
+      break;
+    case 8:
+      scatter<8>(bits, shape[0], shape[1], packed.values.bytes(), to);
+      break;
+    default:
+      ESP_ASSERT(false, "element size of {}", name_of(dense.dtype()));
   }
   return dense;
 }
@@ -125,8 +135,8 @@ std::string values_name(const std::string& weight) { return weight + ".values"; 
 std::string pack_metadata(const std::vector<PackedWeight>& weights) {
   std::string text = "{";
   for (const PackedWeight& weight : weights)
-    text += fmt::format("{}{}:{{\"form\":\"bitmap\",\"shape\":[{}]}}", text.size() > 1 ? "," : "", Json(weight.name).dump(),
-                        fmt::join(weight.shape, ","));
+    text += fmt::format("{}{}:{{\"form\":\"bitmap\",\"shape\":[{}]}}", text.size() > 1 ? "," : "",
+                        Json(weight.name).dump(), fmt::join(weight.shape, ","));
   return text + "}";
 }
 

@@ -1,8 +1,8 @@
 // The packed form of a weight with many zeros: one bit for each element and the kept values in row order.
 //   <name>.bitmap  U8 [out, ceil(in / 8)]: bit i of byte j (least significant first) says that column 8 j + i is kept
 //   <name>.values  the weight's own dtype, [kept]
-// and the file's metadata says which weights are packed: "espalier.pack": {"<name>": {"form": "bitmap", "shape": [out, in]}}.
-// It pays from about 1/16 zeros on in 16-bit types: 1 bit for all elements against 16 for each one left out.
+// and the file's metadata says which weights are packed: "espalier.pack": {"<name>": {"form": "bitmap", "shape": [out,
+// in]}}. It pays from about 1/16 zeros on in 16-bit types: 1 bit for all elements against 16 for each one left out.
 #pragma once
 
 #include <span>

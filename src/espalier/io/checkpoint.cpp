@@ -15,7 +15,8 @@ bool is_index(const std::string& name) { return name.ends_with(".index.json"); }
 
 // The name of the file to open in a directory, by the order that checkpoint.h gives.
 std::string find_weights(const fs::path& directory) {
-  for (const char* name : {"model.safetensors", kSafetensorsIndexName, "pytorch_model.bin", "pytorch_model.bin.index.json"})
+  for (const char* name :
+       {"model.safetensors", kSafetensorsIndexName, "pytorch_model.bin", "pytorch_model.bin.index.json"})
     if (file_exists(directory / name)) return name;
   std::vector<std::string> candidates;
   std::error_code error;
@@ -23,8 +24,9 @@ std::string find_weights(const fs::path& directory) {
     if (entry.path().extension() == ".safetensors") candidates.push_back(entry.path().filename().string());
   if (candidates.size() == 1) return candidates[0];
   std::sort(candidates.begin(), candidates.end());
-  throw UserError(directory.string(), "weights", "model.safetensors, its index, pytorch_model.bin, its index, or one *.safetensors",
-                  candidates.empty() ? "none of them" : fmt::format("{} files, {} …", candidates.size(), printable(candidates[0])));
+  throw UserError(
+      directory.string(), "weights", "model.safetensors, its index, pytorch_model.bin, its index, or one *.safetensors",
+      candidates.empty() ? "none of them" : fmt::format("{} files, {} …", candidates.size(), printable(candidates[0])));
 }
 
 std::vector<WeightFile> open_files(const fs::path& path) {
@@ -64,7 +66,8 @@ void Checkpoint::add_file(WeightFile file) {
 
 const StoredTensor& Checkpoint::entry(const std::string& name) const {
   const auto found = index_.find(name);
-  if (found == index_.end()) user_error("{}: no tensor '{}'{}", path_.string(), printable(name), did_you_mean(name, names_));
+  if (found == index_.end())
+    user_error("{}: no tensor '{}'{}", path_.string(), printable(name), did_you_mean(name, names_));
   return entries_[found->second];
 }
 

@@ -33,7 +33,7 @@ class Checkpoint {
   // until drop_pages(). The reference lives as long as the checkpoint. Safe from several threads.
   const Tensor& tensor(const std::string& name) const;
 
-  uint64_t byte_size() const { return byte_size_; }  // of all tensors as stored
+  uint64_t byte_size() const { return byte_size_; }                                 // of all tensors as stored
   const std::map<std::string, std::string>& metadata() const { return metadata_; }  // of the first file that has any
   const std::filesystem::path& path() const { return path_; }
   std::vector<std::filesystem::path> files() const;

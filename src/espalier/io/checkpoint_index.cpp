@@ -57,16 +57,19 @@ Index read_index(const fs::path& path) {
   const Json document = read_json(path);
   const auto map = document.find("weight_map");
   if (map == document.end() || !map->is_object() || map->empty())
-    throw UserError(where, "weight_map", "an object from tensor names to file names", map == document.end() ? "none" : describe(*map));
+    throw UserError(where, "weight_map", "an object from tensor names to file names",
+                    map == document.end() ? "none" : describe(*map));
   Index index;
   for (const auto& [tensor, shard] : map->items()) {
-    if (!shard.is_string()) throw UserError(where, fmt::format("weight_map: '{}'", printable(tensor)), "a file name", describe(shard));
+    if (!shard.is_string())
+      throw UserError(where, fmt::format("weight_map: '{}'", printable(tensor)), "a file name", describe(shard));
     index.tensor_shards.emplace_back(tensor, shard.get<std::string>());
     index.shard_paths.emplace(index.tensor_shards.back().second, "");
     if (index.shard_paths.size() > kMaxShards) user_error("{}: more than {} shards", where, kMaxShards);
   }
   if (const auto metadata = document.find("metadata"); metadata != document.end() && metadata->is_object())
-    if (const auto total = metadata->find("total_size"); total != metadata->end()) index.total_size = total_size_of(*total, where);
+    if (const auto total = metadata->find("total_size"); total != metadata->end())
+      index.total_size = total_size_of(*total, where);
   return index;
 }
 
@@ -75,11 +78,13 @@ void find_shards(Index& index, const fs::path& index_path) {
   const fs::path directory = index_path.has_parent_path() ? index_path.parent_path() : fs::path(".");
   for (auto& [name, path] : index.shard_paths) {
     check_plain_name(name, index_path.string() + ": weight_map");
-    if (!file_exists(directory / name)) user_error("{}: the shard '{}' is missing", index_path.string(), printable(name));
+    if (!file_exists(directory / name))
+      user_error("{}: the shard '{}' is missing", index_path.string(), printable(name));
     path = file_in_directory(directory, name).string();
     const auto [other, is_new] = real_paths.emplace(real_path(path), name);
     if (!is_new)
-      user_error("{}: the shards '{}' and '{}' are the same file", index_path.string(), printable(other->second), printable(name));
+      user_error("{}: the shards '{}' and '{}' are the same file", index_path.string(), printable(other->second),
+                 printable(name));
   }
 }
 
@@ -91,18 +96,21 @@ void check_weight_map(const Index& index, const std::vector<WeightFile>& shards,
     for (const StoredTensor& tensor : shard.tensors) {
       const auto [other, is_new] = found.emplace(tensor.name, shard_name);
       if (!is_new)
-        user_error("{}: the tensor '{}' stands in two shards, '{}' and '{}'", where, printable(tensor.name), other->second, shard_name);
+        user_error("{}: the tensor '{}' stands in two shards, '{}' and '{}'", where, printable(tensor.name),
+                   other->second, shard_name);
     }
   }
   for (const auto& [tensor, shard] : index.tensor_shards) {
     const auto holder = found.find(tensor);
     if (holder == found.end() || holder->second != shard)
-      throw UserError(where, fmt::format("weight_map: '{}'", printable(tensor)), fmt::format("a tensor of '{}'", printable(shard)),
-                      holder == found.end() ? "no such tensor in any shard" : fmt::format("it in '{}'", holder->second));
+      throw UserError(
+          where, fmt::format("weight_map: '{}'", printable(tensor)), fmt::format("a tensor of '{}'", printable(shard)),
+          holder == found.end() ? "no such tensor in any shard" : fmt::format("it in '{}'", holder->second));
     found.erase(holder);
   }
   if (!found.empty())
-    user_error("{}: the index lacks the tensor '{}' of the shard '{}'", where, printable(found.begin()->first), found.begin()->second);
+    user_error("{}: the index lacks the tensor '{}' of the shard '{}'", where, printable(found.begin()->first),
+               found.begin()->second);
 }
 
 void check_total_size(const Index& index, const std::vector<WeightFile>& shards, const std::string& where) {
@@ -110,7 +118,8 @@ void check_total_size(const Index& index, const std::vector<WeightFile>& shards,
   for (const WeightFile& shard : shards)
     for (const StoredTensor& tensor : shard.tensors) sum += tensor.stored_bytes;
   if (index.total_size && *index.total_size != sum)
-    throw UserError(where, "metadata.total_size", fmt::format("{}, the sum of the tensors' bytes", sum), std::to_string(*index.total_size));
+    throw UserError(where, "metadata.total_size", fmt::format("{}, the sum of the tensors' bytes", sum),
+                    std::to_string(*index.total_size));
 }
 
 }  // namespace
@@ -141,10 +150,12 @@ std::vector<WeightFile> open_sharded(const fs::path& index_path) {
   return shards;
 }
 
-void write_index(const fs::path& directory, const std::vector<std::pair<std::string, std::string>>& weight_map, uint64_t total_size) {
+void write_index(const fs::path& directory, const std::vector<std::pair<std::string, std::string>>& weight_map,
+                 uint64_t total_size) {
   const std::map<std::string, std::string> sorted(weight_map.begin(), weight_map.end());
   ESP_ASSERT(sorted.size() == weight_map.size(), "a tensor stands twice in the index");
-  std::string text = fmt::format("{{\n  \"metadata\": {{\n    \"total_size\": {}\n  }},\n  \"weight_map\": {{", total_size);
+  std::string text =
+      fmt::format("{{\n  \"metadata\": {{\n    \"total_size\": {}\n  }},\n  \"weight_map\": {{", total_size);
   const char* separator = "\n";
   for (const auto& [tensor, shard] : sorted) {
     text += fmt::format("{}    {}: {}", separator, Json(tensor).dump(), Json(shard).dump());

@@ -26,7 +26,7 @@ bool file_exists(const std::filesystem::path& path);  // false too where one may
 std::vector<WeightFile> open_sharded(const std::filesystem::path& index_path);
 
 // Writes directory/model.safetensors.index.json; after all shards, for it makes the set valid.
-void write_index(const std::filesystem::path& directory, const std::vector<std::pair<std::string, std::string>>& weight_map,
-                 uint64_t total_size);
+void write_index(const std::filesystem::path& directory,
+                 const std::vector<std::pair<std::string, std::string>>& weight_map, uint64_t total_size);
 
 }  // namespace espalier

@@ -15,8 +15,8 @@ WeightFile open_safetensors(const std::filesystem::path& path) {
   const auto source = SafetensorsFile::open(path);
   WeightFile result{source->shared_file(), {}, source->metadata()};
   for (const TensorInfo& info : source->tensors())
-    result.tensors.push_back({info.name, info.dtype, info.shape, info.end - info.begin,
-                              [source, &info] { return source->tensor(info); }});
+    result.tensors.push_back(
+        {info.name, info.dtype, info.shape, info.end - info.begin, [source, &info] { return source->tensor(info); }});
   return result;
 }
 
@@ -32,7 +32,8 @@ WeightFile open_torch(const std::filesystem::path& path) {
 
 TensorSpec spec_of(const StoredTensor& tensor) { return {tensor.name, tensor.dtype, tensor.shape}; }
 
-StoredTensor join(const PackedWeight& weight, const StoredTensor& bitmap, const StoredTensor& values, const std::string& where) {
+StoredTensor join(const PackedWeight& weight, const StoredTensor& bitmap, const StoredTensor& values,
+                  const std::string& where) {
   check_bitmap_parts(spec_of(bitmap), spec_of(values), weight.shape, weight.name, where);
   auto load = [weight, where, load_bitmap = bitmap.load, load_values = values.load] {
     return unpack_bitmap({load_bitmap(), load_values()}, weight.shape, weight.name, where);
@@ -58,12 +59,14 @@ void join_packed_weights(WeightFile& file) {
   for (size_t i = 0; i < file.tensors.size(); ++i) index.emplace(file.tensors[i].name, i);
   auto part = [&](const PackedWeight& weight, const std::string& name) {
     const auto found = index.find(name);
-    if (found == index.end()) user_error("{}: packed weight '{}': the tensor '{}' is missing", where, printable(weight.name), printable(name));
+    if (found == index.end())
+      user_error("{}: packed weight '{}': the tensor '{}' is missing", where, printable(weight.name), printable(name));
     return found->second;
   };
   std::vector<bool> drop(file.tensors.size(), false);
   for (const PackedWeight& weight : parse_pack_metadata(metadata->second, where)) {
-    if (index.count(weight.name)) user_error("{}: the weight '{}' is there packed and as it is", where, printable(weight.name));
+    if (index.count(weight.name))
+      user_error("{}: the weight '{}' is there packed and as it is", where, printable(weight.name));
     const size_t bitmap = part(weight, bitmap_name(weight.name)), values = part(weight, values_name(weight.name));
     file.tensors[values] = join(weight, file.tensors[bitmap], file.tensors[values], where);
     drop[bitmap] = true;

@@ -29,7 +29,8 @@ void count_bits(const Tensor& tensor, Bits exponent_mask, Bits fraction_mask, Va
 }
 
 bool all_bytes_zero(const Tensor& tensor) {
-  return std::all_of(tensor.bytes(), tensor.bytes() + tensor.byte_size(), [](std::byte b) { return b == std::byte{0}; });
+  return std::all_of(tensor.bytes(), tensor.bytes() + tensor.byte_size(),
+                     [](std::byte b) { return b == std::byte{0}; });
 }
 
 }  // namespace
@@ -38,13 +39,26 @@ ValueCounts count_values(const Tensor& tensor) {
   ValueCounts counts;
   counts.all_zero = tensor.count() > 0;
   switch (tensor.dtype()) {
-    case DType::kF32: count_bits<uint32_t>(tensor, 0x7f800000, 0x007fffff, counts); break;
-    case DType::kF64: count_bits<uint64_t>(tensor, 0x7ff0000000000000, 0x000fffffffffffff, counts); break;
-    case DType::kF16: count_bits<uint16_t>(tensor, 0x7c00, 0x03ff, counts); break;
-    case DType::kBF16: count_bits<uint16_t>(tensor, 0x7f80, 0x007f, counts); break;
-    case DType::kF8E4M3: count_bits<uint8_t>(tensor, 0x78, 0x07, counts); break;
-    case DType::kF8E5M2: count_bits<uint8_t>(tensor, 0x7c, 0x03, counts); break;
-    default: counts.all_zero = counts.all_zero && all_bytes_zero(tensor);
+    case DType::kF32:
+      count_bits<uint32_t>(tensor, 0x7f800000, 0x007fffff, counts);
+      break;
+    case DType::kF64:
+      count_bits<uint64_t>(tensor, 0x7ff0000000000000, 0x000fffffffffffff, counts);
+      break;
+    case DType::kF16:
+      count_bits<uint16_t>(tensor, 0x7c00, 0x03ff, counts);
+      break;
+    case DType::kBF16:
+      count_bits<uint16_t>(tensor, 0x7f80, 0x007f, counts);
+      break;
+    case DType::kF8E4M3:
+      count_bits<uint8_t>(tensor, 0x78, 0x07, counts);
+      break;
+    case DType::kF8E5M2:
+      count_bits<uint8_t>(tensor, 0x7c, 0x03, counts);
+      break;
+    default:
+      counts.all_zero = counts.all_zero && all_bytes_zero(tensor);
   }
   return counts;
 }
@@ -72,9 +86,11 @@ ValueReport inspect_values(const Checkpoint& checkpoint) {
 std::string ValueReport::text() const {
   std::string line;
   auto add = [&](const std::string& part) { line += (line.empty() ? "" : "; ") + part; };
-  if (!finite()) add(fmt::format("{} NaN and {} infinite weights, first in '{}'", nan, infinite, printable(first_non_finite)));
+  if (!finite())
+    add(fmt::format("{} NaN and {} infinite weights, first in '{}'", nan, infinite, printable(first_non_finite)));
   if (denormal > 0) add(fmt::format("{} denormal weights, first in '{}'", denormal, printable(first_denormal)));
-  if (all_zero_tensors > 0) add(fmt::format("{} tensors of zeros, first '{}'", all_zero_tensors, printable(first_all_zero)));
+  if (all_zero_tensors > 0)
+    add(fmt::format("{} tensors of zeros, first '{}'", all_zero_tensors, printable(first_all_zero)));
   return line;
 }
 

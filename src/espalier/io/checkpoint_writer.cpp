@@ -6,7 +6,9 @@
 namespace espalier {
 namespace {
 
-uint64_t bytes_of(const TensorSpec& spec) { return static_cast<uint64_t>(element_count(spec.shape)) * size_of(spec.dtype); }
+uint64_t bytes_of(const TensorSpec& spec) {
+  return static_cast<uint64_t>(element_count(spec.shape)) * size_of(spec.dtype);
+}
 
 // Fills shard after shard; a tensor larger than a shard gets one of its own.
 std::vector<std::vector<TensorSpec>> split(const std::vector<TensorSpec>& specs, uint64_t max_bytes) {

@@ -23,7 +23,8 @@ class CheckpointWriter {
  public:
   // The directory exists. Metadata goes into every shard.
   CheckpointWriter(std::filesystem::path directory, const std::vector<TensorSpec>& specs,
-                   const std::map<std::string, std::string>& metadata = {}, uint64_t max_shard_bytes = kDefaultShardBytes);
+                   const std::map<std::string, std::string>& metadata = {},
+                   uint64_t max_shard_bytes = kDefaultShardBytes);
 
   void write(const std::string& name, const Tensor& tensor);  // each spec once, in any order
   void commit();

@@ -15,7 +15,8 @@
 namespace espalier {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "weights are mapped as they are: little-endian machines only");
+static_assert(std::endian::native == std::endian::little,
+              "weights are mapped as they are: little-endian machines only");
 
 constexpr char kMetadataKey[] = "__metadata__";
 
@@ -34,7 +35,8 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   bool number_unsigned(number_unsigned_t value) override {
     if (place_ != Place::kNumbers || value > INT64_MAX) unexpected(std::to_string(value));
     if (field_ == Field::kShape) {
-      if (tensor_.shape.size() == kMaxTensorRank) refuse("shape", fmt::format("at most {} axes", kMaxTensorRank), "more");
+      if (tensor_.shape.size() == kMaxTensorRank)
+        refuse("shape", fmt::format("at most {} axes", kMaxTensorRank), "more");
       tensor_.shape.push_back(static_cast<int64_t>(value));
     } else {
       if (offsets_ == 2) refuse("data_offsets", "two integers", "more");
@@ -59,9 +61,14 @@ class HeaderReader : public nlohmann::json_sax<Json> {
 
   bool key(string_t& key) override {
     switch (place_) {
-      case Place::kTop: begin_entry(key); break;
-      case Place::kMetadata: metadata_key_ = key; break;
-      default: begin_field(key);
+      case Place::kTop:
+        begin_entry(key);
+        break;
+      case Place::kMetadata:
+        metadata_key_ = key;
+        break;
+      default:
+        begin_field(key);
     }
     return true;
   }
@@ -111,15 +118,18 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   // A value of a kind that has no business where it stands.
   [[noreturn]] void unexpected(const std::string& found) const {
     switch (place_) {
-      case Place::kStart: throw UserError(where_, "header", "a JSON object", found);
-      case Place::kMetadata: throw UserError(where_, kMetadataKey + (": " + printable(metadata_key_)), "a string", found);
+      case Place::kStart:
+        throw UserError(where_, "header", "a JSON object", found);
+      case Place::kMetadata:
+        throw UserError(where_, kMetadataKey + (": " + printable(metadata_key_)), "a string", found);
       case Place::kTop:
         if (in_metadata_) throw UserError(where_, kMetadataKey, "an object", found);
         refuse("entry", "an object with dtype, shape and data_offsets", found);
       case Place::kTensor:
         if (field_ == Field::kDType) refuse("dtype", "a string", found);
         refuse(field_ == Field::kShape ? "shape" : "data_offsets", "an array of integers", found);
-      case Place::kNumbers: break;
+      case Place::kNumbers:
+        break;
     }
     refuse(field_ == Field::kShape ? "shape" : "data_offsets", "integers from 0 to 2^63-1", found);
   }
@@ -162,7 +172,8 @@ class HeaderReader : public nlohmann::json_sax<Json> {
     for (int64_t size : tensor_.shape) bytes = bytes ? checked_mul(*bytes, static_cast<uint64_t>(size)) : bytes;
     if (!bytes || *bytes > INT64_MAX) refuse("shape", "a size below 2^63 bytes", to_string(tensor_.shape));
     if (*bytes != tensor_.end - tensor_.begin)
-      refuse("data_offsets", fmt::format("{} bytes for {} {}", *bytes, name_of(tensor_.dtype), to_string(tensor_.shape)),
+      refuse("data_offsets",
+             fmt::format("{} bytes for {} {}", *bytes, name_of(tensor_.dtype), to_string(tensor_.shape)),
              fmt::format("{} bytes", tensor_.end - tensor_.begin));
     header_.tensors.push_back(std::move(tensor_));
   }
@@ -185,9 +196,11 @@ std::string_view header_text(std::span<const std::byte> file, const std::string&
     throw UserError(where, "safetensors file", "at least 8 bytes", std::to_string(file.size()));
   std::memcpy(&length, file.data(), sizeof(length));
   if (length > kMaxSafetensorsHeaderBytes)
-    throw UserError(where, "header length", fmt::format("at most {}", kMaxSafetensorsHeaderBytes), std::to_string(length));
+    throw UserError(where, "header length", fmt::format("at most {}", kMaxSafetensorsHeaderBytes),
+                    std::to_string(length));
   if (length > file.size() - sizeof(length))
-    throw UserError(where, "header length", fmt::format("at most the {} bytes that follow it", file.size() - sizeof(length)),
+    throw UserError(where, "header length",
+                    fmt::format("at most the {} bytes that follow it", file.size() - sizeof(length)),
                     std::to_string(length));
   const std::string_view text(reinterpret_cast<const char*>(file.data()) + sizeof(length), length);
   if (text.empty() || text[0] != '{')

@@ -11,9 +11,8 @@ namespace {
 constexpr size_t kDataAlignment = 64;
 
 std::vector<TensorInfo> lay_out(std::vector<TensorSpec> specs) {
-  std::stable_sort(specs.begin(), specs.end(), [](const TensorSpec& a, const TensorSpec& b) {
-    return size_of(a.dtype) > size_of(b.dtype);
-  });
+  std::stable_sort(specs.begin(), specs.end(),
+                   [](const TensorSpec& a, const TensorSpec& b) { return size_of(a.dtype) > size_of(b.dtype); });
   std::vector<TensorInfo> tensors;
   uint64_t at = 0;
   for (TensorSpec& spec : specs) {
@@ -61,8 +60,8 @@ void SafetensorsWriter::write(const std::string& name, const Tensor& tensor) {
   const auto found = unwritten_.find(name);
   ESP_ASSERT(found != unwritten_.end(), "tensor '{}' was not announced or is written twice", name);
   const TensorInfo& info = tensors_[found->second];
-  ESP_ASSERT(info.dtype == tensor.dtype() && info.shape == tensor.shape(), "'{}' was announced as {} {}, now {} {}", name,
-             name_of(info.dtype), to_string(info.shape), name_of(tensor.dtype()), to_string(tensor.shape()));
+  ESP_ASSERT(info.dtype == tensor.dtype() && info.shape == tensor.shape(), "'{}' was announced as {} {}, now {} {}",
+             name, name_of(info.dtype), to_string(info.shape), name_of(tensor.dtype()), to_string(tensor.shape()));
   file_.write_at(data_begin_ + info.begin, tensor.bytes(), tensor.byte_size());
   unwritten_.erase(found);
 }

@@ -42,7 +42,8 @@ Tensor gather_torch_tensor(std::span<const std::byte> file, const TorchTensor& t
   std::vector<Axis> axes(tensor.shape.size());
   size_t to_stride = element;
   for (size_t axis = axes.size(); axis-- > 0;) {
-    axes[axis] = {static_cast<size_t>(tensor.shape[axis]), static_cast<size_t>(tensor.strides[axis]) * element, to_stride};
+    axes[axis] = {static_cast<size_t>(tensor.shape[axis]), static_cast<size_t>(tensor.strides[axis]) * element,
+                  to_stride};
     to_stride *= axes[axis].size;
   }
   copy_axes(axes, file.data() + tensor.begin, result.mutable_bytes(), element);

@@ -40,7 +40,8 @@ Range usable_range(const PickleStorage& storage, const StorageRanges& ranges, co
 std::optional<uint64_t> furthest_end(const PickleTensor& tensor) {
   auto end = checked_add(tensor.offset, 1);
   for (size_t axis = 0; axis < tensor.sizes.size() && end; ++axis) {
-    const auto reach = checked_mul(static_cast<uint64_t>(tensor.sizes[axis] - 1), static_cast<uint64_t>(tensor.strides[axis]));
+    const auto reach =
+        checked_mul(static_cast<uint64_t>(tensor.sizes[axis] - 1), static_cast<uint64_t>(tensor.strides[axis]));
     end = reach ? checked_add(*end, *reach) : std::nullopt;
   }
   return end;
@@ -52,19 +53,22 @@ std::optional<uint64_t> count_of(const Shape& sizes) {
   return count;
 }
 
-TorchTensor locate(const NamedPickleTensor& named, const Pickle& pickle, const StorageRanges& ranges, const std::string& where) {
+TorchTensor locate(const NamedPickleTensor& named, const Pickle& pickle, const StorageRanges& ranges,
+                   const std::string& where) {
   const PickleTensor& tensor = pickle.tensors[named.tensor];
   const std::string place = fmt::format("{}: tensor '{}'", where, printable(named.name));
   const Range range = usable_range(pickle.storages[tensor.storage], ranges, place);
   const uint64_t element = size_of(tensor.dtype), available = range.size / element;
   const auto count = count_of(tensor.sizes);
   if (!count || *count > available)
-    throw UserError(place, "shape", fmt::format("at most the {} elements of its storage", available), to_string(tensor.sizes));
+    throw UserError(place, "shape", fmt::format("at most the {} elements of its storage", available),
+                    to_string(tensor.sizes));
   if (*count == 0) return {named.name, tensor.dtype, tensor.sizes, tensor.strides, range.begin};
   const auto end = furthest_end(tensor);
   if (!end || *end > available)
     throw UserError(place, "offset and strides", fmt::format("elements within the {} of its storage", available),
-                    fmt::format("offset {}, shape {}, strides {}", tensor.offset, to_string(tensor.sizes), to_string(tensor.strides)));
+                    fmt::format("offset {}, shape {}, strides {}", tensor.offset, to_string(tensor.sizes),
+                                to_string(tensor.strides)));
   return {named.name, tensor.dtype, tensor.sizes, tensor.strides, range.begin + tensor.offset * element};
 }
 
@@ -82,7 +86,8 @@ std::vector<TorchTensor> parse_zip(std::span<const std::byte> file, const std::s
   const auto pickle_entry = std::find_if(entries.begin(), entries.end(), [&](const ZipEntry& entry) {
     return entry.name.ends_with(kPickle) && entry.name.find('/') == entry.name.size() - kPickle.size();
   });
-  if (pickle_entry == entries.end()) user_error("{}: a zip archive, but not of torch: no entry '<name>/data.pkl'", where);
+  if (pickle_entry == entries.end())
+    user_error("{}: a zip archive, but not of torch: no entry '<name>/data.pkl'", where);
   const std::string archive = pickle_entry->name.substr(0, pickle_entry->name.size() - kPickle.size());
   const std::string storage_prefix = archive + "/data/";
   StorageRanges ranges;
@@ -93,7 +98,8 @@ std::vector<TorchTensor> parse_zip(std::span<const std::byte> file, const std::s
       user_error("{}: written on a big-endian machine", where);
   }
   if (pickle_entry->size > kMaxPickleBytes)
-    throw UserError(where, pickle_entry->name, fmt::format("at most {} bytes", kMaxPickleBytes), std::to_string(pickle_entry->size));
+    throw UserError(where, pickle_entry->name, fmt::format("at most {} bytes", kMaxPickleBytes),
+                    std::to_string(pickle_entry->size));
   const Pickle pickle = read_pickle(file.first(pickle_entry->begin + pickle_entry->size), pickle_entry->begin, where);
   return locate_all(pickle, ranges, where);
 }
@@ -103,7 +109,8 @@ constexpr std::string_view kMagic("\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", 10
 constexpr int64_t kOldProtocol = 1001;
 
 // The storages' bytes follow the pickles in the order of the list of keys, each after its number of elements.
-StorageRanges read_old_storages(std::span<const std::byte> file, const Pickle& object, const Pickle& keys, const std::string& where) {
+StorageRanges read_old_storages(std::span<const std::byte> file, const Pickle& object, const Pickle& keys,
+                                const std::string& where) {
   std::unordered_map<std::string_view, const PickleStorage*> declared;
   for (const PickleStorage& storage : object.storages) declared.emplace(storage.key, &storage);
   StorageRanges ranges;
@@ -111,12 +118,14 @@ StorageRanges read_old_storages(std::span<const std::byte> file, const Pickle& o
   for (uint32_t item : keys.node(keys.root).items) {
     const PickleNode& key = keys.node(item);
     const auto storage = key.kind == PickleKind::kText ? declared.find(key.text) : declared.end();
-    if (storage == declared.end()) user_error("{}: a storage key that no tensor mentions: '{}'", where, printable(key.text));
+    if (storage == declared.end())
+      user_error("{}: a storage key that no tensor mentions: '{}'", where, printable(key.text));
     const auto count = reader.number<int64_t>();
     const auto bytes = checked_mul(static_cast<uint64_t>(count), element_size(storage->second->type));
     if (count < 0 || !bytes || *bytes > reader.remaining())
       throw UserError(fmt::format("{}: storage '{}'", where, printable(key.text)), "number of elements",
-                      fmt::format("no more than fit into the remaining {} bytes", reader.remaining()), std::to_string(count));
+                      fmt::format("no more than fit into the remaining {} bytes", reader.remaining()),
+                      std::to_string(count));
     if (!ranges.emplace(storage->first, Range{reader.position(), *bytes}).second)
       user_error("{}: the storage '{}' stands twice", where, printable(key.text));
     reader.skip(*bytes);

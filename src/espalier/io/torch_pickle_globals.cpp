@@ -84,7 +84,8 @@ std::optional<TorchGlobalInfo> find_torch_global(std::string_view module, std::s
   for (const Known& known : kKnown)
     if (known.module == module && known.name == name) return TorchGlobalInfo{known.kind};
   if (module == "torch" || module == "torch.cuda")
-    if (const Typed* storage = find_typed(kStorages, name)) return TorchGlobalInfo{TorchGlobal::kStorage, storage->dtype};
+    if (const Typed* storage = find_typed(kStorages, name))
+      return TorchGlobalInfo{TorchGlobal::kStorage, storage->dtype};
   if (module == "torch")
     if (const Typed* dtype = find_typed(kDTypes, name)) return TorchGlobalInfo{TorchGlobal::kDType, dtype->dtype};
   return std::nullopt;

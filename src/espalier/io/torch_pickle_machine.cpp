@@ -20,9 +20,23 @@ struct RefusedOpcode {
 
 // Opcodes that exist, but that torch.save does not write for tensors.
 constexpr auto kRefused = std::to_array<RefusedOpcode>({
-    {'F', "FLOAT"}, {'I', "INT"}, {'L', "LONG"}, {'S', "STRING"}, {'V', "UNICODE"}, {'P', "PERSID"}, {'i', "INST"},
-    {'o', "OBJ"}, {'g', "GET"}, {'p', "PUT"}, {0x82, "EXT1"}, {0x83, "EXT2"}, {0x84, "EXT4"}, {0x92, "NEWOBJ_EX"},
-    {0x96, "BYTEARRAY8"}, {0x97, "NEXT_BUFFER"}, {0x98, "READONLY_BUFFER"},
+    {'F', "FLOAT"},
+    {'I', "INT"},
+    {'L', "LONG"},
+    {'S', "STRING"},
+    {'V', "UNICODE"},
+    {'P', "PERSID"},
+    {'i', "INST"},
+    {'o', "OBJ"},
+    {'g', "GET"},
+    {'p', "PUT"},
+    {0x82, "EXT1"},
+    {0x83, "EXT2"},
+    {0x84, "EXT4"},
+    {0x92, "NEWOBJ_EX"},
+    {0x96, "BYTEARRAY8"},
+    {0x97, "NEXT_BUFFER"},
+    {0x98, "READONLY_BUFFER"},
 });
 
 class Machine {

@@ -43,7 +43,7 @@ struct PickleNode {
 struct PickleStorage {
   std::string_view key;
   TorchGlobalInfo type;
-  uint64_t count = 0;                      // elements, or bytes of an untyped one
+  uint64_t count = 0;                       // elements, or bytes of an untyped one
   uint64_t view_begin = 0, view_count = 0;  // the part that tensors see (the old form can share storages)
 };
 

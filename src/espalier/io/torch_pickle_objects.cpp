@@ -64,7 +64,8 @@ uint32_t build_tensor(Pickle& pickle, uint32_t tuple, bool typed_by_argument, co
     if (type.kind != TorchGlobal::kStorage) arguments.refuse("a storage with an element type");
     tensor.dtype = type.dtype;
   }
-  if (pickle.tensors.size() == kMaxPickleTensors) arguments.refuse(fmt::format("at most {} tensors", kMaxPickleTensors));
+  if (pickle.tensors.size() == kMaxPickleTensors)
+    arguments.refuse(fmt::format("at most {} tensors", kMaxPickleTensors));
   pickle.tensors.push_back(std::move(tensor));
   return add_pickle_node(pickle, {PickleKind::kTensor, {}, static_cast<int64_t>(pickle.tensors.size() - 1)}, where);
 }
@@ -77,7 +78,8 @@ uint32_t build_dict(Pickle& pickle, uint32_t tuple, const std::string& where) {
     const PickleNode& list = arguments.of_kind(0, PickleKind::kList, "a list of pairs");
     for (uint32_t item : list.items) {
       const PickleNode& pair = pickle.node(item);
-      const bool is_pair = (pair.kind == PickleKind::kTuple || pair.kind == PickleKind::kList) && pair.items.size() == 2;
+      const bool is_pair =
+          (pair.kind == PickleKind::kTuple || pair.kind == PickleKind::kList) && pair.items.size() == 2;
       if (!is_pair) arguments.refuse("a list of pairs");
       dict.items.insert(dict.items.end(), pair.items.begin(), pair.items.end());
     }
@@ -89,7 +91,8 @@ uint32_t build_dict(Pickle& pickle, uint32_t tuple, const std::string& where) {
 uint32_t build_from_type(Pickle& pickle, uint32_t tuple, const std::string& where) {
   const Arguments arguments(pickle, tuple, "_rebuild_from_type_v2", where);
   const TorchGlobal kind = arguments.of_kind(0, PickleKind::kGlobal, "a function").global.kind;
-  const bool makes_tensor = kind == TorchGlobal::kTensor || kind == TorchGlobal::kTensorV3 || kind == TorchGlobal::kParameter;
+  const bool makes_tensor =
+      kind == TorchGlobal::kTensor || kind == TorchGlobal::kTensorV3 || kind == TorchGlobal::kParameter;
   if (!makes_tensor) arguments.refuse("a function that makes a tensor");
   return build_pickle_object(pickle, arguments.index(0), arguments.index(2), where);
 }
@@ -97,7 +100,8 @@ uint32_t build_from_type(Pickle& pickle, uint32_t tuple, const std::string& wher
 }  // namespace
 
 uint32_t add_pickle_node(Pickle& pickle, PickleNode node, const std::string& where) {
-  if (pickle.nodes.size() == kMaxPickleNodes) user_error("{}: more than {} values in one pickle", where, kMaxPickleNodes);
+  if (pickle.nodes.size() == kMaxPickleNodes)
+    user_error("{}: more than {} values in one pickle", where, kMaxPickleNodes);
   count_pickle_items(pickle, node.items.size(), where);
   pickle.nodes.push_back(std::move(node));
   return static_cast<uint32_t>(pickle.nodes.size() - 1);
@@ -112,11 +116,16 @@ uint32_t build_pickle_object(Pickle& pickle, uint32_t callee, uint32_t tuple, co
   if (pickle.node(callee).kind == PickleKind::kInert) return callee;
   if (pickle.node(callee).kind != PickleKind::kGlobal) user_error("{}: a call of what is not a Python name", where);
   switch (pickle.node(callee).global.kind) {
-    case TorchGlobal::kOrderedDict: return build_dict(pickle, tuple, where);
-    case TorchGlobal::kTensor: return build_tensor(pickle, tuple, false, where);
-    case TorchGlobal::kTensorV3: return build_tensor(pickle, tuple, true, where);
-    case TorchGlobal::kFromType: return build_from_type(pickle, tuple, where);
-    case TorchGlobal::kInert: return add_pickle_node(pickle, {PickleKind::kInert}, where);
+    case TorchGlobal::kOrderedDict:
+      return build_dict(pickle, tuple, where);
+    case TorchGlobal::kTensor:
+      return build_tensor(pickle, tuple, false, where);
+    case TorchGlobal::kTensorV3:
+      return build_tensor(pickle, tuple, true, where);
+    case TorchGlobal::kFromType:
+      return build_from_type(pickle, tuple, where);
+    case TorchGlobal::kInert:
+      return add_pickle_node(pickle, {PickleKind::kInert}, where);
     case TorchGlobal::kParameter: {
       const Arguments arguments(pickle, tuple, "parameter", where);
       arguments.of_kind(0, PickleKind::kTensor, "a tensor");
@@ -129,7 +138,8 @@ uint32_t build_pickle_object(Pickle& pickle, uint32_t callee, uint32_t tuple, co
     }
     case TorchGlobal::kStorage:
     case TorchGlobal::kUntypedStorage:
-    case TorchGlobal::kDType: break;
+    case TorchGlobal::kDType:
+      break;
   }
   user_error("{}: a storage class or dtype is called", where);
 }

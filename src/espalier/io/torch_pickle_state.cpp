@@ -14,8 +14,8 @@ constexpr int kMaxUnwraps = 4;
 constexpr size_t kMaxVisits = 1'000'000;  // dictionaries can contain each other, so paths are not bounded by the file
 
 // What training scripts call the weights, by preference.
-constexpr auto kUsualEntries = std::to_array<std::string_view>({"state_dict", "model_state_dict", "model_state", "model",
-                                                                "module", "net", "network", "weights", "params"});
+constexpr auto kUsualEntries = std::to_array<std::string_view>(
+    {"state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "weights", "params"});
 
 class Collector {
  public:

@@ -141,7 +141,8 @@ std::vector<ZipEntry> read_zip_directory(std::span<const std::byte> file, const 
   const Directory directory = read_end(file, where);
   ByteReader reader(file, where, directory.begin);
   if (directory.bytes > reader.remaining() || directory.entries > directory.bytes / kCentralHeaderBytes)
-    user_error("{}: the zip directory ({} entries in {} bytes) does not fit the file", where, directory.entries, directory.bytes);
+    user_error("{}: the zip directory ({} entries in {} bytes) does not fit the file", where, directory.entries,
+               directory.bytes);
   std::vector<ZipEntry> entries;
   entries.reserve(directory.entries);
   std::unordered_set<std::string> names;
