@@ -1,0 +1,6 @@
+#include "tests/fuzz/targets.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  espalier::fuzz::fuzz_tokenizer_sentencepiece(data, size);
+  return 0;
+}

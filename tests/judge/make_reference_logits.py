@@ -1,0 +1,96 @@
+"""Writes tests/families/data/reference_logits.json: logits of tiny models computed by Hugging Face transformers.
+
+    python3 tests/judge/make_reference_logits.py tests/families/data/reference_logits.json
+
+Needs torch and transformers (made with 2.6.0 and 4.51.3). The weights follow from the tensors' names by the formula of
+tests/families/tiny_models.h, so the file holds configurations, tensor names and shapes, token ids and logits only.
+"""
+
+import json
+import sys
+
+import numpy
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM
+
+TOKENS = 9
+MASK = (1 << 64) - 1
+
+
+def fnv1a(name):
+    value = 0xCBF29CE484222325
+    for byte in name.encode():
+        value = ((value ^ byte) * 0x100000001B3) & MASK
+    return value
+
+
+def formula(name, shape):
+    count = int(numpy.prod(shape))
+    with numpy.errstate(over="ignore"):
+        z = numpy.uint64(fnv1a(name)) + numpy.arange(count, dtype=numpy.uint64) + numpy.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> numpy.uint64(30))) * numpy.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> numpy.uint64(27))) * numpy.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> numpy.uint64(31))
+    unit = (z >> numpy.uint64(40)).astype(numpy.float64) / 2**23 - 1
+    is_norm = len(shape) == 1 and name.endswith(".weight")
+    values = 1 + 0.25 * unit if is_norm else 0.25 * unit
+    return torch.from_numpy(values.astype(numpy.float32).reshape(shape))
+
+
+LLAMA = dict(model_type="llama", hidden_size=32, num_attention_heads=4, num_key_value_heads=2, intermediate_size=48,
+             num_hidden_layers=2, vocab_size=29, max_position_embeddings=64, rms_norm_eps=1e-5, rope_theta=10000.0,
+             hidden_act="silu", tie_word_embeddings=False)
+GPT2 = dict(model_type="gpt2", n_embd=32, n_head=4, n_layer=2, n_positions=64, vocab_size=29, n_inner=None,
+            activation_function="gelu_new", layer_norm_epsilon=1e-5)
+OPT = dict(model_type="opt", hidden_size=32, num_attention_heads=4, ffn_dim=48, num_hidden_layers=2, vocab_size=29,
+           max_position_embeddings=64, word_embed_proj_dim=32, do_layer_norm_before=True, activation_function="relu")
+PHI = dict(model_type="phi", hidden_size=32, num_attention_heads=4, intermediate_size=48, num_hidden_layers=2, vocab_size=29,
+           max_position_embeddings=64, layer_norm_eps=1e-5, rope_theta=10000.0, partial_rotary_factor=0.5,
+           hidden_act="gelu_new", tie_word_embeddings=False)
+
+CASES = {
+    "llama_gqa": LLAMA,
+    "llama_mha": LLAMA | dict(num_key_value_heads=4),
+    "llama_mqa_tied": LLAMA | dict(num_key_value_heads=1, tie_word_embeddings=True),
+    "llama_biases_head_dim": LLAMA | dict(attention_bias=True, mlp_bias=True, head_dim=16),
+    "llama_rope_llama3": LLAMA | dict(rope_scaling=dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0,
+                                                        high_freq_factor=4.0, original_max_position_embeddings=16)),
+    "llama_rope_yarn": LLAMA | dict(rope_scaling=dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=16)),
+    "llama_rope_linear": LLAMA | dict(rope_scaling=dict(rope_type="linear", factor=2.0)),
+    "mistral_window": LLAMA | dict(model_type="mistral", sliding_window=4),
+    "qwen2": LLAMA | dict(model_type="qwen2", tie_word_embeddings=True, use_sliding_window=False),
+    "qwen3": LLAMA | dict(model_type="qwen3", head_dim=16, use_sliding_window=False),
+    "gpt2": GPT2,
+    "gpt2_scales": GPT2 | dict(n_inner=40, scale_attn_weights=False, scale_attn_by_inverse_layer_idx=True, activation_function="gelu"),
+    "opt": OPT,
+    "opt_norm_after_projected": OPT | dict(do_layer_norm_before=False, word_embed_proj_dim=16),
+    "opt_plain_norms": OPT | dict(enable_bias=False, layer_norm_elementwise_affine=False),
+    "phi": PHI,
+    "phi_qk_norm_gqa": PHI | dict(qk_layernorm=True, num_key_value_heads=2, partial_rotary_factor=0.25),
+}
+
+
+def run_case(name, config):
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), attn_implementation="eager").eval()
+    tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
+    tensors = {}
+    with torch.no_grad():
+        for key, value in model.state_dict().items():
+            if key in tied:
+                continue
+            value.copy_(formula(key, tuple(value.shape)))
+            tensors[key] = list(value.shape)
+        ids = [(7 * i + 3 * len(name)) % config["vocab_size"] for i in range(TOKENS)]
+        logits = model(torch.tensor([ids])).logits[0]
+    return dict(name=name, config=config, tensors=tensors, ids=ids, logits=[float(f"{v:.7g}") for v in logits.flatten().tolist()])
+
+
+def main():
+    lines = [json.dumps(run_case(name, config), separators=(",", ":")) for name, config in CASES.items()]
+    header = json.dumps(f"transformers {transformers.__version__}, torch {torch.__version__.split('+')[0]}")
+    with open(sys.argv[1], "w") as file:
+        file.write('{"made_with":' + header + ',"cases":[\n' + ",\n".join(lines) + "\n]}\n")
+
+
+main()
