@@ -25,6 +25,10 @@ class Coupler {
 
   virtual void tie(int32_t a, int32_t b) = 0;
   virtual void freeze(const Atoms& atoms) = 0;
+  // Entry `entry` of the node's integer-list attribute is the number of these atoms; surgery rewrites it.
+  virtual void counts(const std::string& attribute, size_t entry, const Atoms& atoms) = 0;
+  // The node computes a mean or variance over these atoms, so that a mask has to tell it which remain.
+  virtual void statistics_over(const Atoms& atoms) = 0;
   virtual HeadUnit head_unit() const = 0;
 
   // Equal-sized live dims tie atom by atom; a live dim met by a dead one of the same size is frozen.

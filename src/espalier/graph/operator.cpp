@@ -51,6 +51,15 @@ void infer_shapes(Graph& graph, const std::vector<Shape>& inputs) {
   }
 }
 
+std::vector<Shape> input_shapes(const Graph& graph) {
+  std::vector<Shape> shapes;
+  for (ValueId input : graph.inputs) {
+    const Shape& known = graph.values[static_cast<size_t>(input)].shape;
+    shapes.push_back(known.empty() ? Shape{1, 1} : known);
+  }
+  return shapes;
+}
+
 Cost cost_of(const Graph& graph, const Node& node) { return find_operator(node.op).cost(NodeView(graph, node)); }
 
 Cost total_cost(const Graph& graph) {

@@ -37,7 +37,7 @@ struct Operator {
   // Shapes of the outputs; a contradiction between shapes is a UserError naming the node.
   std::vector<Shape> (*infer)(const NodeView&);
   Cost (*cost)(const NodeView&);
-  void (*couple)(Coupler&, const NodeView&);
+  void (*couple)(Coupler&, const NodeView&);  // null: an operator whose dims stay frozen
 };
 
 const Operator& find_operator(const std::string& name);
@@ -49,6 +49,8 @@ struct RegisterOperator {
 
 // Fills every value's shape from shapes of the graph's inputs (token ids: [batch, tokens]).
 void infer_shapes(Graph& graph, const std::vector<Shape>& inputs);
+// The shapes that were inferred with last; before that one sequence of one token.
+std::vector<Shape> input_shapes(const Graph& graph);
 
 // FLOPs and bytes of one forward at the inferred shapes; infer_shapes must have run.
 Cost total_cost(const Graph& graph);

@@ -25,8 +25,9 @@ bool is_branch(const Graph& graph, const Uses& uses, ValueId value) {
   return node >= 0 && graph.nodes[static_cast<size_t>(node)].op == "Linear";
 }
 
-// Walks back from the branch; a node belongs to it when all that read it do.
-std::vector<NodeId> exclusive_nodes(const Graph& graph, const Uses& uses, NodeId add, ValueId branch) {
+// Walks back from the branch; a node belongs to it when all that read it do. What makes the residual does not, although
+// the sum may be its only other reader (a norm on the stream, as post-norm models have it).
+std::vector<NodeId> exclusive_nodes(const Graph& graph, const Uses& uses, NodeId add, ValueId residual, ValueId branch) {
   std::vector<bool> inside(graph.nodes.size(), false);
   inside[static_cast<size_t>(add)] = true;
   std::vector<NodeId> found;
@@ -41,7 +42,8 @@ std::vector<NodeId> exclusive_nodes(const Graph& graph, const Uses& uses, NodeId
         only_inside = only_inside && consumer >= 0 && inside[static_cast<size_t>(consumer)];
       }
     }
-    if (read && only_inside && (n == last || node.op != "Add")) {
+    const bool makes_residual = std::count(node.outputs.begin(), node.outputs.end(), residual) > 0;
+    if (read && only_inside && !makes_residual) {
       inside[static_cast<size_t>(n)] = true;
       found.push_back(n);
     }
@@ -68,7 +70,7 @@ std::vector<SubLayer> find_sublayers(const Graph& graph) {
     sublayer.branch = node.inputs[first ? 0 : 1];
     sublayer.residual = node.inputs[first ? 1 : 0];
     sublayer.out_projection = uses.producer[static_cast<size_t>(sublayer.branch)];
-    sublayer.nodes = exclusive_nodes(graph, uses, sublayer.add, sublayer.branch);
+    sublayer.nodes = exclusive_nodes(graph, uses, sublayer.add, sublayer.residual, sublayer.branch);
     for (NodeId inner : sublayer.nodes)
       if (graph.nodes[static_cast<size_t>(inner)].op == "Attention") sublayer.attention = inner;
     sublayer.kind = sublayer.attention ? SubLayer::Kind::kAttention : SubLayer::Kind::kFfn;

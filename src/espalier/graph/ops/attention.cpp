@@ -28,6 +28,11 @@ Cost cost(const NodeView& view) {
 void couple(Coupler& coupler, const NodeView& view) {
   const auto head_size = static_cast<size_t>(view.node().integer("head_size"));
   const Atoms &q = coupler.input(0, -1), &k = coupler.input(1, -1), &v = coupler.input(2, -1);
+  if (q.empty() || k.empty() || v.empty()) {  // a dead side: nothing can be cut consistently
+    for (const Atoms* atoms : {&q, &k, &v}) coupler.freeze(*atoms);
+    coupler.set_output(0, -1, q);
+    return;
+  }
   const size_t heads = q.size() / head_size, kv_heads = k.size() / head_size, group = heads / kv_heads;
   for (const Atoms* atoms : {&q, &k, &v}) coupler.tie_runs(*atoms, static_cast<int64_t>(head_size));
   for (size_t i = 0; i < kv_heads; ++i) coupler.tie(k[i * head_size], v[i * head_size]);

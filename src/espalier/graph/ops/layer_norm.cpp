@@ -6,13 +6,7 @@ namespace {
 
 Cost cost(const NodeView& view) { return elementwise_cost(view, 7); }
 
-void couple(Coupler& coupler, const NodeView& view) {
-  for (const char* role : {"weight", "bias"})
-    if (view.node().has_param(role)) coupler.tie_all(coupler.input(0, -1), coupler.param(role, 0));
-  coupler.pass_through();
-}
-
-const RegisterOperator registered({"LayerNorm", infer_norm, cost, couple});
+const RegisterOperator registered({"LayerNorm", infer_norm, cost, couple_norm});
 
 }  // namespace
 }  // namespace espalier

@@ -22,8 +22,10 @@ void couple(Coupler& coupler, const NodeView& view) {
   const Atoms atoms = coupler.input(0, -1);
   auto from = atoms.begin();
   const auto& sizes = view.node().integers("sizes");
-  for (size_t i = 0; i < sizes.size() && !atoms.empty(); ++i, from += sizes[i - 1])
+  for (size_t i = 0; i < sizes.size() && !atoms.empty(); ++i, from += sizes[i - 1]) {
+    coupler.counts("sizes", i, Atoms(from, from + sizes[i]));
     coupler.set_output(i, -1, Atoms(from, from + sizes[i]));
+  }
 }
 
 const RegisterOperator registered({"Split", infer, cost, couple});

@@ -4,7 +4,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
-#include <optional>
 #include <unordered_map>
 
 #include "espalier/graph/graph.h"
@@ -28,9 +27,8 @@ struct KernelContext {
   int64_t position = 0;  // of the first token in `inputs`
 
   at::Tensor param(const std::string& role) const { return parameter(node.params.at(role)); }
-  std::optional<at::Tensor> optional_param(const std::string& role) const {
-    return node.has_param(role) ? std::optional(param(role)) : std::nullopt;
-  }
+  // An undefined tensor, which ATen takes as "none", when the node has no such parameter.
+  at::Tensor optional_param(const std::string& role) const { return node.has_param(role) ? param(role) : at::Tensor(); }
 };
 
 using Kernel = std::vector<at::Tensor> (*)(const KernelContext&);

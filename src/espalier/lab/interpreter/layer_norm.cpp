@@ -13,11 +13,13 @@ at::Tensor masked(const at::Tensor& x, const at::Tensor& mask, double epsilon) {
 
 const RegisterKernel registered("LayerNorm", [](const KernelContext& c) -> std::vector<at::Tensor> {
   const double epsilon = c.node.real("epsilon");
-  const auto weight = c.optional_param("weight"), bias = c.optional_param("bias");
+  const at::Tensor weight = c.optional_param("weight"), bias = c.optional_param("bias");
+  if (const int64_t head_size = c.node.integer_or("head_size", 0); head_size > 0)
+    return {at::layer_norm(c.inputs[0].unflatten(-1, {-1, head_size}), {head_size}, weight, bias, epsilon).flatten(-2)};
   if (!c.node.has_param("mask")) return {at::layer_norm(c.inputs[0], {c.inputs[0].size(-1)}, weight, bias, epsilon)};
   at::Tensor y = masked(c.inputs[0], c.param("mask"), epsilon);
-  if (weight) y = y * *weight;
-  if (bias) y = (y + *bias) * c.param("mask");
+  if (weight.defined()) y = y * weight;
+  if (bias.defined()) y = (y + bias) * c.param("mask");
   return {y};
 });
 

@@ -21,8 +21,8 @@ const RegisterKernel registered("RMSNorm", [](const KernelContext& c) -> std::ve
   } else {
     y = normalised(x, epsilon);
   }
-  const auto weight = c.optional_param("weight");
-  return {weight ? y * *weight : y};
+  const at::Tensor weight = c.optional_param("weight");
+  return {weight.defined() ? y * weight : y};
 });
 
 }  // namespace

@@ -1,0 +1,153 @@
+#include "espalier/families/output.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <unordered_set>
+
+#include "espalier/core/error.h"
+#include "espalier/core/file.h"
+#include "espalier/io/bitmap_pack.h"
+#include "espalier/io/checkpoint_index.h"
+#include "espalier/io/checkpoint_writer.h"
+
+namespace espalier {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint64_t kMaxSideFileBytes = 512u << 20;
+
+bool has_extension(const std::string& name, std::initializer_list<const char*> extensions) {
+  return std::any_of(extensions.begin(), extensions.end(),
+                     [&](const char* extension) { return name.ends_with(extension); });
+}
+
+// Tokenizers, generation defaults, chat templates and licences; no weights, no code, nothing that speaks of the old
+// weights' layout.
+bool is_side_file(const std::string& name) {
+  if (name.starts_with(".") || name == "config.json" || name == "manifest.json" || name.ends_with(".index.json"))
+    return false;
+  return has_extension(name, {".json", ".txt", ".model", ".jinja", ".tiktoken", ".vocab"}) ||
+         name.starts_with("LICENSE") || name.starts_with("NOTICE");
+}
+
+void copy_side_files(const fs::path& from, const fs::path& to) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(from)) names.push_back(entry.path().filename().string());
+  std::sort(names.begin(), names.end());
+  for (const std::string& name : names) {
+    if (!is_side_file(name) || fs::is_directory(from / name)) continue;
+    write_file_atomically(to / name, read_file(file_in_directory(from, name), kMaxSideFileBytes));
+  }
+}
+
+void check_writable(const Graph& graph) {
+  for (const Node& node : graph.nodes)
+    if (node.has_param("mask"))
+      user_error("{}: the norm counts the channels that a mask leaves, which no file can say; cut the model instead",
+                 node.name);
+}
+
+Json written_config(const Model& model) {
+  Json config = model.config;
+  config.erase("auto_map");  // the code that it names is not copied
+  model.family->write_config(config, model.graph);
+  return config;
+}
+
+// Weights that only Linear nodes read: no other reader expects them to be large and sparse.
+std::unordered_set<std::string> packable(const Graph& graph) {
+  std::unordered_set<std::string> names, others;
+  for (const Node& node : graph.nodes)
+    for (const auto& [role, name] : node.params)
+      (node.op == "Linear" && role == "weight" ? names : others).insert(name);
+  for (const auto& name : others) names.erase(name);
+  return names;
+}
+
+struct Announced {
+  std::vector<TensorSpec> specs;
+  std::vector<PackedWeight> packed;
+};
+
+// The header comes first, so what packs has to be known before anything is written: one pass over the weights more.
+Announced announce(const Model& model, bool pack) {
+  Announced all;
+  const auto candidates = pack ? packable(model.graph) : std::unordered_set<std::string>{};
+  for (const auto& parameter : model.graph.parameters()) {
+    if (candidates.count(parameter->name()) && parameter->shape().size() == 2) {
+      const BitmapPacked packed = pack_bitmap(parameter->load());
+      model.checkpoint->drop_pages(parameter->source());
+      if (packed.bitmap.byte_size() + packed.values.byte_size() < parameter->byte_size()) {
+        all.specs.push_back({bitmap_name(parameter->name()), packed.bitmap.dtype(), packed.bitmap.shape()});
+        all.specs.push_back({values_name(parameter->name()), packed.values.dtype(), packed.values.shape()});
+        all.packed.push_back({parameter->name(), parameter->shape()});
+        continue;
+      }
+    }
+    all.specs.push_back({parameter->name(), parameter->dtype(), parameter->shape()});
+  }
+  return all;
+}
+
+void write_weights(const Model& model, const fs::path& directory, const OutputOptions& options) {
+  const Announced announced = announce(model, options.pack_bitmap);
+  std::unordered_set<std::string> packed;
+  for (const auto& weight : announced.packed) packed.insert(weight.name);
+  std::map<std::string, std::string> metadata{{"format", "pt"}};
+  if (!packed.empty()) metadata[kPackMetadataKey] = pack_metadata(announced.packed);
+  // A packed weight's two tensors and the metadata that joins them belong in one file.
+  const uint64_t limit = packed.empty() ? options.max_shard_bytes : UINT64_MAX;
+  CheckpointWriter writer(directory, announced.specs, metadata, limit);
+  for (const auto& parameter : model.graph.parameters()) {
+    const Tensor tensor = parameter->load();
+    if (packed.count(parameter->name())) {
+      const BitmapPacked parts = pack_bitmap(tensor);
+      writer.write(bitmap_name(parameter->name()), parts.bitmap);
+      writer.write(values_name(parameter->name()), parts.values);
+    } else {
+      writer.write(parameter->name(), tensor);
+    }
+    model.checkpoint->drop_pages(parameter->source());
+    if (options.on_written) options.on_written(parameter->name());
+  }
+  writer.commit();
+}
+
+void compare_tensor(const Tensor& expected, const Tensor& found, const std::string& where, const std::string& name) {
+  const std::string place = fmt::format("tensor '{}'", name);
+  if (expected.dtype() != found.dtype() || expected.shape() != found.shape())
+    throw UserError(where, place, fmt::format("{} {}", name_of(expected.dtype()), to_string(expected.shape())),
+                    fmt::format("{} {}", name_of(found.dtype()), to_string(found.shape())));
+  if (expected.byte_size() == 0 || std::memcmp(expected.bytes(), found.bytes(), expected.byte_size()) == 0) return;
+  const auto* a = expected.bytes();
+  const auto first = std::mismatch(a, a + expected.byte_size(), found.bytes()).first - a;
+  user_error("{}: {}: byte {} is not what was written", where, place, first);
+}
+
+}  // namespace
+
+void write_model(const Model& model, const fs::path& directory, const OutputOptions& options) {
+  check_writable(model.graph);
+  copy_side_files(model.path, directory);
+  write_file_atomically(directory / "config.json", written_config(model).dump(2) + "\n");
+  write_weights(model, directory, options);
+}
+
+void verify_written(const fs::path& directory, const Graph& graph) {
+  const Model written = load_model(directory);
+  const std::string where = directory.string();
+  if (written.graph.parameters().size() != graph.parameters().size())
+    throw UserError(where, "number of parameters", fmt::format("{}", graph.parameters().size()),
+                    fmt::format("{}", written.graph.parameters().size()));
+  for (const auto& parameter : graph.parameters()) {
+    if (!written.graph.has_parameter(parameter->name()))
+      user_error("{}: the tensor '{}' is missing", where, parameter->name());
+    const Tensor& found = written.checkpoint->tensor(parameter->name());
+    compare_tensor(parameter->load(), found, where, parameter->name());
+    written.checkpoint->drop_pages(found);
+  }
+}
+
+}  // namespace espalier

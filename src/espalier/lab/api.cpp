@@ -1,0 +1,104 @@
+// The laboratory's door: what the program calls after opening libespalier-lab.
+#include <chrono>
+#include <filesystem>
+
+#include "espalier/cli/lab.h"
+#include "espalier/core/assets.h"
+#include "espalier/core/error.h"
+#include "espalier/core/file.h"
+#include "espalier/core/log.h"
+#include "espalier/lab/evaluate.h"
+#include "espalier/lab/generate.h"
+#include "espalier/lab/methods/reproduce.h"
+#include "espalier/lab/methods/runner.h"
+#include "espalier/lab/torch.h"
+
+namespace espalier {
+namespace {
+
+void prepare(const CommonRequest& common) {
+  if (common.device != "cpu") user_error("--device: this build has no {} back end; use cpu", common.device);
+  if (common.dtype != "fp32") user_error("--dtype: the laboratory computes in fp32; {} comes with the engine", common.dtype);
+  at::set_num_threads(common.threads);
+}
+
+bool wanted(const Json& entry, const MethodsRequest& request) {
+  if (!request.kind.empty() && entry.at("kind") != request.kind) return false;
+  if (request.family.empty()) return true;
+  for (const auto& family : entry.at("families"))
+    if (family == request.family || family == "any") return true;
+  return false;
+}
+
+ReproduceContext embedded_context(const CommonRequest& common) {
+  const auto models = embedded_models();
+  if (models.empty()) user_error("reproduce: there is no embedded model in {}", assets_directory().string());
+  ReproduceContext context;
+  context.model_path = resolve_model(models.front());
+  context.calibration = resolve_data("calibration.txt");
+  context.evaluation = resolve_data("evaluation.txt");
+  context.tokenizer = Tokenizer::load(context.model_path);
+  context.seed = common.seed;
+  return context;
+}
+
+class Laboratory : public LabApi {
+ public:
+  Json methods(const MethodsRequest& request) override {
+    if (!request.id.empty()) return catalogue_entry(request.id);
+    Json list = Json::array();
+    for (auto& entry : catalogue())
+      if (wanted(entry, request)) list.push_back(std::move(entry));
+    return list;
+  }
+
+  Json plan(const PlanRequest& request) override {
+    prepare(request.common);
+    return plan_prune(request);
+  }
+
+  Json prune(const PruneRequest& request) override {
+    prepare(request.common);
+    return run_prune(request);
+  }
+
+  Json eval(const EvalRequest& request) override {
+    prepare(request.common);
+    return run_eval(request);
+  }
+
+  Json generate(const GenerateRequest& request) override {
+    prepare(request.common);
+    return run_generate(request);
+  }
+
+  Json reproduce(const ReproduceRequest& request) override {
+    prepare(request.common);
+    std::vector<const Method*> chosen;
+    for (const auto& id : request.ids) chosen.push_back(&find_method(id));
+    if (chosen.empty()) chosen = registered_methods();
+    if (!request.out.empty() && std::filesystem::exists(request.out) && !request.force)
+      user_error("{}: exists already; --force replaces it", request.out);
+    ReproduceContext context = embedded_context(request.common);
+    Json results = Json::array();
+    for (const auto* method : chosen) {
+      if (!method->reproduce) continue;
+      const auto start = std::chrono::steady_clock::now();
+      const Reproduction found = method->reproduce(context);
+      inform("{}: {}", method->id, found.ours);
+      results.push_back({{"id", method->id}, {"claim", found.claim}, {"ours", found.ours}, {"verdict", found.shows ? "shows" : "does not show"},
+                         {"measurements", found.measurements},
+                         {"seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()}});
+    }
+    if (!request.out.empty()) write_file_atomically(request.out, results.dump(1) + "\n");
+    return {{"reproductions", results}};
+  }
+};
+
+}  // namespace
+}  // namespace espalier
+
+extern "C" espalier::LabApi* espalier_lab() {
+  static espalier::Laboratory laboratory;
+  return &laboratory;
+}

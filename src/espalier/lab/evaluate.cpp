@@ -1,0 +1,58 @@
+#include "espalier/lab/evaluate.h"
+
+#include "espalier/core/assets.h"
+#include "espalier/core/error.h"
+#include "espalier/io/text_dataset.h"
+#include "espalier/lab/measure/quality.h"
+#include "espalier/lab/methods/runner.h"
+
+namespace espalier {
+namespace {
+
+std::vector<int32_t> tokens_of(const std::filesystem::path& data, const Model& model, int64_t limit) {
+  TokenStream stream(data, Tokenizer::load(model.path));
+  std::vector<int32_t> ids;
+  while ((limit == 0 || static_cast<int64_t>(ids.size()) < limit) && stream.next(ids)) {
+  }
+  if (limit > 0 && static_cast<int64_t>(ids.size()) > limit) ids.resize(static_cast<size_t>(limit));
+  for (int32_t id : ids)
+    if (id >= model.vocab_size)
+      throw UserError(model.path.string(), "token id of the tokenizer", fmt::format("less than vocab_size {}", model.vocab_size), fmt::format("{}", id));
+  return ids;
+}
+
+}  // namespace
+
+Json run_eval(const EvalRequest& request) {
+  if (!request.metric.empty() && request.metric != "ppl" && request.metric != "kl")
+    throw UserError("--metric", request.metric, "ppl or kl for a language model", request.metric);
+  const Model model = open_model(request.model);
+  const auto data = resolve_data(request.data.empty() ? "evaluation.txt" : request.data);
+  const int64_t length = request.length ? request.length : std::min<int64_t>(model.context_length, 2048);
+  if (length < 2 || length > model.context_length)
+    throw UserError("--length", "tokens a window", fmt::format("2 to the model's context {}", model.context_length), fmt::format("{}", length));
+  const int64_t stride = request.stride ? request.stride : length;
+  const auto windows = windows_of(tokens_of(data, model, request.limit), length, stride);
+  std::optional<Model> dense;
+  if (!request.against.empty()) dense = open_model(request.against);
+  const Quality quality = measure_quality(model.graph, windows, length, stride, dense ? &dense->graph : nullptr);
+  const bool kl = request.metric == "kl";
+  Json result = {{"metric", kl ? "kl" : "ppl"}, {"value", kl ? *quality.kl : quality.perplexity.value}};
+  if (!kl) result["ci95"] = {quality.perplexity.low, quality.perplexity.high};
+  result["tokens"] = quality.tokens;
+  result["nats_per_token"] = quality.nats_per_token;
+  result["length"] = length;
+  result["stride"] = stride;
+  result["data"] = {{"path", data.string()}, {"sha256", text_sha256(data)}};
+  if (dense) {
+    const Quality reference = measure_quality(dense->graph, windows, length, stride);
+    result["against"] = {{"ppl", reference.perplexity.value},
+                         {"ppl_ratio", quality.perplexity.value / reference.perplexity.value},
+                         {"kl", *quality.kl},
+                         {"top1_agreement", *quality.agreement}};
+  }
+  result["seconds"] = quality.seconds;
+  return result;
+}
+
+}  // namespace espalier

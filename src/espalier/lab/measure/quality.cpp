@@ -1,0 +1,142 @@
+#include "espalier/lab/measure/quality.h"
+
+#include <chrono>
+#include <cmath>
+#include <memory>
+
+#include "espalier/core/error.h"
+#include "espalier/core/progress.h"
+#include "espalier/lab/torch.h"
+
+namespace espalier {
+namespace {
+
+constexpr uint64_t kHiddenBytes = 512u << 20;
+constexpr int64_t kLogitPositions = 512;  // a vocabulary of 128k makes 256 MB of them
+
+struct Sums {
+  double nats = 0, squares = 0, kl = 0;
+  int64_t tokens = 0, agreeing = 0, compared = 0;
+  std::vector<std::pair<double, int64_t>> windows;  // nats and tokens of each
+};
+
+// The part of a window that is scored begins here (a position of the predicted token).
+int64_t first_scored(size_t window, int64_t length, int64_t stride) { return window == 0 ? 1 : std::max<int64_t>(1, length - stride); }
+
+void score_chunk(Sums& sums, std::pair<double, int64_t>& window, const at::Tensor& logits, const at::Tensor& targets) {
+  const at::Tensor nats = -at::log_softmax(logits, -1).gather(-1, targets.unsqueeze(-1)).to(at::kDouble);
+  const double sum = nats.sum().item<double>();
+  sums.nats += sum;
+  sums.squares += nats.square().sum().item<double>();
+  sums.tokens += nats.numel();
+  window.first += sum;
+  window.second += nats.numel();
+}
+
+void compare_chunk(Sums& sums, const at::Tensor& logits, const at::Tensor& dense) {
+  const at::Tensor p = at::log_softmax(dense, -1), q = at::log_softmax(logits, -1);
+  sums.kl += (p.exp() * (p - q)).sum(-1).to(at::kDouble).sum().item<double>();
+  sums.agreeing += (dense.argmax(-1) == logits.argmax(-1)).sum().item<int64_t>();
+  sums.compared += logits.size(0);
+}
+
+// Runs one group of windows through every block of the graph.
+std::unique_ptr<BlockStream> stream_through(const Graph& graph, const TokenSequences& group, Progress& progress) {
+  auto stream = std::make_unique<BlockStream>(graph, group, 4096);
+  while (!stream->done()) {
+    stream->advance();
+    progress.advance(1);
+  }
+  return stream;
+}
+
+class Scorer {
+ public:
+  Scorer(Sums& sums, int64_t length, int64_t stride) : sums_(sums), length_(length), stride_(stride) {}
+
+  // logits [n, vocab] of positions from `at` on of one window.
+  void score(size_t window, const std::vector<int32_t>& ids, int64_t at, const at::Tensor& logits, const at::Tensor& dense) {
+    if (sums_.windows.size() <= window) sums_.windows.resize(window + 1);
+    const int64_t from = std::max(at, first_scored(window, length_, stride_) - 1);
+    const int64_t to = std::min<int64_t>(at + logits.size(0), static_cast<int64_t>(ids.size()) - 1);
+    if (from >= to) return;
+    const at::Tensor part = logits.narrow(0, from - at, to - from);
+    const std::vector<int64_t> targets(ids.begin() + from + 1, ids.begin() + to + 1);
+    score_chunk(sums_, sums_.windows[window], part, at::tensor(targets));
+    if (dense.defined()) compare_chunk(sums_, part, dense.narrow(0, from - at, to - from));
+  }
+
+ private:
+  Sums& sums_;
+  int64_t length_, stride_;
+};
+
+double standard_error(const Sums& sums) {
+  const double n = static_cast<double>(sums.tokens), mean = sums.nats / n;
+  if (sums.windows.size() < 2) return n > 1 ? std::sqrt(std::max(0.0, sums.squares / n - mean * mean) / (n - 1)) : 0;
+  double spread = 0;
+  for (const auto& [nats, tokens] : sums.windows) spread += std::pow(nats - mean * static_cast<double>(tokens), 2);
+  const double count = static_cast<double>(sums.windows.size());
+  return std::sqrt(spread * count / (count - 1)) / n;  // of a ratio estimator over windows
+}
+
+Quality summarise(const Sums& sums) {
+  Quality quality;
+  quality.tokens = sums.tokens;
+  quality.nats_per_token = sums.nats / static_cast<double>(sums.tokens);
+  const double margin = 1.96 * standard_error(sums);
+  quality.perplexity = {std::exp(quality.nats_per_token), std::exp(quality.nats_per_token - margin),
+                        std::exp(quality.nats_per_token + margin)};
+  if (sums.compared > 0) {
+    quality.kl = sums.kl / static_cast<double>(sums.compared);
+    quality.agreement = static_cast<double>(sums.agreeing) / static_cast<double>(sums.compared);
+  }
+  return quality;
+}
+
+}  // namespace
+
+TokenSequences windows_of(const std::vector<int32_t>& tokens, int64_t length, int64_t stride) {
+  ESP_ASSERT(length >= 2 && stride >= 1 && stride <= length);
+  TokenSequences windows;
+  const auto count = static_cast<int64_t>(tokens.size());
+  for (int64_t at = 0; at == 0 || at + length - stride < count; at += stride) {
+    const int64_t end = std::min(count, at + length);
+    if (end - at >= 2) windows.emplace_back(tokens.begin() + at, tokens.begin() + end);
+  }
+  return windows;
+}
+
+Quality measure_quality(const Graph& graph, const TokenSequences& windows, int64_t length, int64_t stride, const Graph* against) {
+  at::NoGradGuard no_gradients;
+  if (windows.empty()) user_error("evaluation: the text has fewer than two tokens");
+  const auto start = std::chrono::steady_clock::now();
+  const auto groups = group_by_memory(graph, windows, kHiddenBytes);
+  Progress progress("evaluating", static_cast<int64_t>(groups.size()) * (graph.block_count + (against ? against->block_count : 0)), "block");
+  Sums sums;
+  Scorer scorer(sums, length, stride);
+  size_t window = 0;
+  for (const auto& group : groups) {
+    auto stream = stream_through(graph, group, progress);
+    auto dense = against ? stream_through(*against, group, progress) : nullptr;
+    size_t row = 0;
+    for (size_t batch = 0; batch < stream->batch_count(); ++batch) {
+      const int64_t rows = stream->hidden()[batch].size(0), tokens = stream->hidden()[batch].size(1);
+      for (int64_t at = 0; at < tokens; at += kLogitPositions) {
+        const int64_t count = std::min(kLogitPositions, tokens - at);
+        const at::Tensor logits = stream->logits(batch, at, count);
+        const at::Tensor reference = dense ? dense->logits(batch, at, count) : at::Tensor();
+        for (int64_t r = 0; r < rows; ++r)
+          scorer.score(window + row + static_cast<size_t>(r), group[row + static_cast<size_t>(r)], at, logits[r],
+                       dense ? reference[r] : reference);
+      }
+      row += static_cast<size_t>(rows);
+    }
+    window += group.size();
+  }
+  Quality quality = summarise(sums);
+  quality.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return quality;
+}
+
+}  // namespace espalier

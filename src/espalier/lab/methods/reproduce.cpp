@@ -1,0 +1,51 @@
+#include "espalier/lab/methods/reproduce.h"
+
+#include <chrono>
+
+#include "espalier/core/error.h"
+#include "espalier/io/text_dataset.h"
+#include "espalier/lab/methods/job.h"
+
+namespace espalier {
+namespace {
+
+TokenSequences evaluation_windows(const ReproduceContext& context, const Model& model) {
+  TokenStream stream(context.evaluation, context.tokenizer);
+  std::vector<int32_t> ids;
+  while (static_cast<int64_t>(ids.size()) < context.evaluation_tokens && stream.next(ids)) {
+  }
+  ids.resize(std::min(ids.size(), static_cast<size_t>(context.evaluation_tokens)));
+  return windows_of(ids, model.context_length, model.context_length);
+}
+
+Quality measure(const ReproduceContext& context, const Model& model) {
+  return measure_quality(model.graph, evaluation_windows(context, model), model.context_length, model.context_length);
+}
+
+}  // namespace
+
+ReproduceContext::Arm ReproduceContext::run(const std::string& id, double sparsity, const std::map<std::string, std::string>& options,
+                                            uint64_t arm_seed, const std::string& pattern) const {
+  const Method& method = find_method(id);
+  Model model = load_model(model_path);
+  JobSettings settings;
+  settings.sparsity = sparsity;
+  settings.of = method.default_of;
+  settings.options = options;
+  settings.seed = arm_seed;
+  if (const size_t colon = pattern.find(':'); colon != std::string::npos)
+    settings.pattern = NOfM{std::stoll(pattern.substr(0, colon)), std::stoll(pattern.substr(colon + 1))};
+  PruneJob job(method, model, {calibration, tokenizer, 64, 0}, settings, nullptr, 0);
+  method.prune(job);
+  return {measure(*this, model), model.graph.parameter_count(), job.reached(), job.findings()};
+}
+
+double ReproduceContext::mean_perplexity(const std::string& id, double sparsity, const std::map<std::string, std::string>& options, int seeds) const {
+  double sum = 0;
+  for (int s = 0; s < seeds; ++s) sum += run(id, sparsity, options, static_cast<uint64_t>(s)).quality.perplexity.value;
+  return sum / seeds;
+}
+
+Quality ReproduceContext::dense() const { return measure(*this, load_model(model_path)); }
+
+}  // namespace espalier

@@ -1,0 +1,198 @@
+#include "espalier/lab/repair/repair.h"
+
+#include <torch/optim/adamw.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <memory>
+
+#include "espalier/core/error.h"
+#include "espalier/core/progress.h"
+#include "espalier/core/signals.h"
+#include "espalier/lab/interpreter/interpreter.h"
+#include "espalier/lab/methods/job.h"
+#include "espalier/lab/tensor_bridge.h"
+#include "espalier/lab/torch.h"
+
+namespace espalier {
+namespace {
+
+struct RepairOptions {
+  int64_t steps = 200, rank = 8, batch = 8, length = 0;
+  double lr = 3e-4, alpha = 16;
+};
+
+template <typename T>
+void read_number(const std::map<std::string, std::string>& options, const std::string& name, T& value) {
+  const auto found = options.find(name);
+  if (found == options.end()) return;
+  const auto& text = found->second;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || !(value > 0))
+    throw UserError("repair", "option repair." + name, "a positive number", printable(text));
+}
+
+RepairOptions read_options(const std::map<std::string, std::string>& options) {
+  static const std::vector<std::string> known = {"steps", "rank", "batch", "length", "lr", "alpha"};
+  for (const auto& [name, value] : options)
+    if (std::find(known.begin(), known.end(), name) == known.end())
+      user_error("repair: unknown option 'repair.{}'{}; it takes {}", printable(name), did_you_mean(name, known), fmt::join(known, ", "));
+  RepairOptions result;
+  read_number(options, "steps", result.steps);
+  read_number(options, "rank", result.rank);
+  read_number(options, "batch", result.batch);
+  read_number(options, "length", result.length);
+  read_number(options, "lr", result.lr);
+  read_number(options, "alpha", result.alpha);
+  return result;
+}
+
+at::Tensor bool_mask(const WeightMask& mask) {
+  at::Tensor keep = at::empty(mask.shape, at::kBool);
+  auto* flags = keep.data_ptr<bool>();
+  for (int64_t i = 0; i < mask.count(); ++i) flags[i] = mask.keeps(i);
+  return keep;
+}
+
+// What is trained, and how the current weights follow from it.
+class Trainable {
+ public:
+  virtual ~Trainable() = default;
+  virtual std::vector<at::Tensor> leaves() = 0;
+  virtual void install(Weights& weights) = 0;               // before every forward
+  virtual void after_step() {}
+  virtual std::map<std::string, at::Tensor> merged() = 0;   // the weights that changed
+};
+
+class FullWeights : public Trainable {
+ public:
+  FullWeights(Graph& graph, const std::map<std::string, at::Tensor>& masks) : masks_(masks) {
+    Weights weights(graph);
+    for (auto& [name, leaf] : weights.make_trainable()) leaves_[name] = leaf;
+  }
+  std::vector<at::Tensor> leaves() override {
+    std::vector<at::Tensor> list;
+    for (auto& [name, leaf] : leaves_) list.push_back(leaf);
+    return list;
+  }
+  void install(Weights& weights) override {
+    for (auto& [name, leaf] : leaves_) weights.set(name, leaf);
+  }
+  // Momentum would move removed weights otherwise.
+  void after_step() override {
+    at::NoGradGuard no_gradients;
+    for (const auto& [name, keep] : masks_) leaves_.at(name).mul_(keep);
+  }
+  std::map<std::string, at::Tensor> merged() override { return {leaves_.begin(), leaves_.end()}; }
+
+ private:
+  std::map<std::string, at::Tensor> masks_, leaves_;
+};
+
+// W + (alpha / rank) · B A on every Linear of the blocks, masked like W, so that merging keeps the zeros.
+class LowRank : public Trainable {
+ public:
+  LowRank(Graph& graph, const std::map<std::string, at::Tensor>& masks, const RepairOptions& options, Rng rng)
+      : masks_(masks), scale_(options.alpha / static_cast<double>(options.rank)) {
+    for (const auto& node : graph.nodes) {
+      if (node.op != "Linear" || node.block < 0 || node.block >= graph.block_count) continue;
+      const std::string& name = node.params.at("weight");
+      const at::Tensor base = to_torch(graph.parameter(name).load());
+      at::Tensor a = at::empty({options.rank, base.size(1)}), b = at::zeros({base.size(0), options.rank});
+      auto* values = a.data_ptr<float>();
+      for (int64_t i = 0; i < a.numel(); ++i) values[i] = static_cast<float>(rng.normal() / std::sqrt(static_cast<double>(base.size(1))));
+      adapters_[name] = {base, a.set_requires_grad(true), b.set_requires_grad(true)};
+    }
+  }
+  std::vector<at::Tensor> leaves() override {
+    std::vector<at::Tensor> list;
+    for (auto& [name, adapter] : adapters_) list.insert(list.end(), {adapter.a, adapter.b});
+    return list;
+  }
+  void install(Weights& weights) override {
+    for (auto& [name, adapter] : adapters_) weights.set(name, value(name, adapter));
+  }
+  std::map<std::string, at::Tensor> merged() override {
+    std::map<std::string, at::Tensor> result;
+    for (auto& [name, adapter] : adapters_) result[name] = value(name, adapter);
+    return result;
+  }
+
+ private:
+  struct Adapter {
+    at::Tensor base, a, b;
+  };
+  at::Tensor value(const std::string& name, const Adapter& adapter) const {
+    at::Tensor update = at::matmul(adapter.b, adapter.a) * scale_;
+    if (auto mask = masks_.find(name); mask != masks_.end()) update = update * mask->second;
+    return adapter.base + update;
+  }
+  std::map<std::string, at::Tensor> masks_;
+  std::map<std::string, Adapter> adapters_;
+  double scale_;
+};
+
+// Next-token loss, or the divergence from the dense model's distribution.
+at::Tensor loss_of(const Interpreter& student, const Interpreter* teacher, const at::Tensor& ids) {
+  const at::Tensor inputs = ids.narrow(1, 0, ids.size(1) - 1);
+  const at::Tensor logits = student.forward(inputs).flatten(0, 1);
+  if (!teacher) return at::cross_entropy_loss(logits, ids.narrow(1, 1, ids.size(1) - 1).flatten());
+  at::Tensor target;
+  {
+    at::NoGradGuard no_gradients;
+    target = at::log_softmax(teacher->forward(inputs).flatten(0, 1), -1);
+  }
+  return (target.exp() * (target - at::log_softmax(logits, -1))).sum(-1).mean();
+}
+
+void train(const Graph& graph, Trainable& trainable, const Graph* dense, const TokenSequences& windows, const RepairOptions& options, Rng rng) {
+  at::AutoGradMode with_gradients(true);
+  Weights weights(graph);
+  const Interpreter student(graph, weights);
+  std::unique_ptr<Weights> teacher_weights = dense ? std::make_unique<Weights>(*dense) : nullptr;
+  std::unique_ptr<Interpreter> teacher = dense ? std::make_unique<Interpreter>(*dense, *teacher_weights) : nullptr;
+  torch::optim::AdamW optimizer(trainable.leaves(), torch::optim::AdamWOptions(options.lr).weight_decay(0));
+  Progress progress("repair", options.steps, "step");
+  for (int64_t step = 0; step < options.steps; ++step) {
+    check_interrupted();
+    std::vector<at::Tensor> rows;
+    for (int64_t i = 0; i < options.batch; ++i) rows.push_back(token_tensor(windows[rng.below(windows.size())]));
+    const double decay = 1 - static_cast<double>(step) / static_cast<double>(options.steps);
+    for (auto& group : optimizer.param_groups()) group.options().set_lr(options.lr * decay);
+    optimizer.zero_grad();
+    trainable.install(weights);
+    const at::Tensor loss = loss_of(student, teacher.get(), at::cat(rows, 0));
+    if (!at::isfinite(loss).item<bool>()) user_error("repair: the loss is not finite at step {}", step);
+    loss.backward();
+    optimizer.step();
+    trainable.after_step();
+    progress.advance(1);
+  }
+}
+
+}  // namespace
+
+void repair_model(PruneJob& job, const std::string& kind, const std::map<std::string, std::string>& given) {
+  if (kind != "finetune" && kind != "lora" && kind != "distill")
+    throw UserError("--repair", "kind", "none, lora, finetune or distill", printable(kind));
+  const RepairOptions options = read_options(given);
+  std::map<std::string, at::Tensor> masks;
+  for (const auto& [name, mask] : job.masks()) masks[name] = bool_mask(mask);
+  const int64_t length = options.length ? options.length : std::min<int64_t>(job.model().context_length, 512);
+  const TokenSequences windows = job.windows(INT32_MAX, length);
+  const std::optional<Model> dense = kind == "distill" ? std::optional(load_model(job.model().path)) : std::nullopt;
+  std::unique_ptr<Trainable> trainable;
+  if (kind == "lora") {
+    trainable = std::make_unique<LowRank>(job.graph(), masks, options, job.rng("repair/adapters"));
+  } else {
+    trainable = std::make_unique<FullWeights>(job.graph(), masks);
+  }
+  train(job.graph(), *trainable, dense ? &dense->graph : nullptr, windows, options, job.rng("repair/batches"));
+  for (const auto& [name, value] : trainable->merged()) {
+    auto& parameter = job.graph().parameter(name);
+    parameter.assign(from_torch(value, parameter.dtype()));
+  }
+}
+
+}  // namespace espalier

@@ -1,0 +1,38 @@
+// Next-token training of a decoder graph: AdamW, linear warm-up, cosine decay, gradient clipping.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "espalier/graph/graph.h"
+
+namespace espalier {
+
+struct LanguageTraining {
+  int64_t steps = 4000, batch = 16, length = 256, warmup = 200;
+  double learning_rate = 3e-3, final_ratio = 0.05;  // the cosine ends at learning_rate · final_ratio
+  double weight_decay = 0.1;                        // of matrices only
+  double beta1 = 0.9, beta2 = 0.95, clip = 1.0;
+  uint64_t seed = 0;
+  int64_t report_every = 50, save_every = 250;
+};
+
+struct TrainingReport {
+  int64_t step;
+  double loss;  // nats a token, mean since the last report
+  double tokens_per_second;
+};
+
+// Trains the graph's parameters in place. Every epoch visits the non-overlapping windows of `tokens` in a new order,
+// shifted by a random offset. on_save sees the graph with the weights so far.
+void train_language_model(Graph& graph, const std::vector<int32_t>& tokens, const LanguageTraining& options,
+                          const std::function<void(const TrainingReport&)>& on_report,
+                          const std::function<void(const Graph&)>& on_save);
+
+// Learning rate of a step: linear from 0 over `warmup` steps, then a cosine from learning_rate to its final share.
+double learning_rate_at(const LanguageTraining& options, int64_t step);
+
+}  // namespace espalier

@@ -1,0 +1,99 @@
+// Coupling groups: which indices of which parameter dims can only be removed together (SPA, section A). Every
+// operator's `couple` rule is applied once, in topological order, to a union-find over (parameter, axis, index).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "espalier/core/json.h"
+#include "espalier/graph/couple.h"
+#include "espalier/graph/graph.h"
+
+namespace espalier {
+
+struct CouplingOptions {
+  HeadUnit head_unit = HeadUnit::kKvGroup;
+  // Parameters of nodes whose name matches one of these keep their shapes; `*` stands for any text. UserError for a
+  // pattern that matches no node. Freezing is contagious: a protected node also keeps the residual width that it reads.
+  std::vector<std::string> protect;
+  std::vector<std::pair<std::string, size_t>> protect_dims;  // (parameter, axis)
+};
+
+// Of one index of one dim: which set of which group removes it; −1: none, it is frozen.
+struct SetRef {
+  int32_t group = -1, set = -1;
+};
+
+// One parameter dim of a group.
+struct CouplingMember {
+  std::string param;
+  size_t axis = 0;
+  std::vector<int32_t> set_of_index;  // set of the group, 0 … set_count-1, or −1: frozen
+  std::string reason;                 // the edge that coupled it: "Linear model.layers.0.mlp.down_proj with … axis 0"
+};
+
+enum class GroupKind {
+  kResidual,  // the width of the residual stream
+  kHeads,     // attention heads of one block: whole KV groups or query heads
+  kNeurons,   // inner channels of one block
+  kOther,     // channels outside the blocks
+};
+const char* name_of(GroupKind kind);  // "residual", "heads", "neurons", "other"
+
+// What a group of attention heads is made of.
+struct HeadFacts {
+  int64_t head_size = 0;
+  int64_t kv_heads = 0;
+  int64_t queries_per_set = 0;  // query heads that go with one set
+  std::vector<int32_t> kv_head_of_set;
+  HeadUnit unit = HeadUnit::kKvGroup;
+};
+
+struct CouplingGroup {
+  int id = 0;
+  std::string label;  // unique in the graph: "residual", "blocks.3.heads", "blocks.3.neurons"
+  GroupKind kind = GroupKind::kOther;
+  int block = -1;  // −1: spans several
+  int64_t set_count = 0;
+  std::vector<CouplingMember> members;  // in declared order of the parameters, axes ascending
+  std::vector<int32_t> canonical;       // of each set its number in the whole graph (order of first appearance)
+  std::optional<HeadFacts> heads;       // when kind is kHeads
+};
+
+// Entry `entry` of a node's integer list counts these positions; surgery rewrites it.
+struct CountedEntry {
+  std::string node, attribute;
+  size_t entry = 0;
+  std::vector<SetRef> positions;
+};
+
+// A norm whose statistics run over these positions.
+struct StatisticsSite {
+  std::string node;
+  std::vector<SetRef> positions;
+};
+
+struct Coupling {
+  std::vector<CouplingGroup> groups;  // by first parameter dim
+  std::vector<CountedEntry> counted;
+  std::vector<StatisticsSite> statistics;
+  std::vector<std::string> unknown_operators;  // have no coupling rule: whatever they touch is frozen
+
+  const CouplingGroup* find(const std::string& label) const;  // nullptr: absent
+  const CouplingGroup* find(GroupKind kind, int block) const;
+  // Canonical set numbers of a dim, −1 frozen; empty when no index of the dim can be removed.
+  std::vector<int32_t> canonical_sets(const std::string& param, size_t axis) const;
+};
+
+Coupling find_coupling(const Graph& graph, const CouplingOptions& options = {});
+
+// Every group with its members and the edges that coupled them.
+std::string describe_groups(const Coupling& coupling);
+Json groups_to_json(const Coupling& coupling);
+
+bool matches_pattern(const std::string& name, const std::string& pattern);  // `*` stands for any text
+
+}  // namespace espalier
