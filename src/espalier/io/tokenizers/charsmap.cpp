@@ -19,9 +19,8 @@ Charsmap::Charsmap(std::string_view blob, const std::string& where) {
   const auto trie_bytes = reader.number<uint32_t>();
   if (trie_bytes % 4 != 0 || trie_bytes > reader.remaining())
     user_error("{}: precompiled_charsmap: a trie of {} bytes in {}", where, trie_bytes, blob.size());
-  const std::string_view units = reader.text(trie_bytes);
-  units_.resize(trie_bytes / 4);
-  std::memcpy(units_.data(), units.data(), trie_bytes);
+  units_.reserve(trie_bytes / 4);
+  for (uint32_t i = 0; i < trie_bytes / 4; ++i) units_.push_back(reader.number<uint32_t>());
   replacements_ = reader.text(reader.remaining());
   if (!is_valid_utf8(replacements_)) user_error("{}: precompiled_charsmap: replacements that are not UTF-8", where);
 }
