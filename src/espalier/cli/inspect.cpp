@@ -1,12 +1,15 @@
 // espalier inspect MODEL: what it is made of and what it costs.
 #include <fmt/format.h>
 
+#include <map>
+
 #include "espalier/cli/text.h"
 #include "espalier/cli/verb.h"
 #include "espalier/core/assets.h"
 #include "espalier/families/family.h"
 #include "espalier/graph/operator.h"
 #include "espalier/graph/sublayers.h"
+#include "espalier/structure/coupling.h"
 
 namespace espalier {
 namespace {
@@ -20,6 +23,7 @@ class InspectVerb : public Verb {
  protected:
   void declare(CLI::App& app) override {
     add_model(app, request_.model)->required();
+    app.add_flag("--groups", request_.groups, "print every coupling group, its members and what couples them");
     app.add_flag("--layers", request_.layers, "print every node that has weights (--json always does)");
   }
 
@@ -28,6 +32,7 @@ class InspectVerb : public Verb {
 
  private:
   InspectRequest request_;
+  std::string groups_text_;
 };
 
 int64_t params_of(const Graph& graph, const Node& node) {
@@ -65,17 +70,38 @@ Json blocks_of(const Graph& graph) {
   return rows;
 }
 
+// What methods may remove, by granularity.
+Json units_of(const Coupling& coupling, const Graph& graph) {
+  std::map<std::string, int64_t> counts;
+  for (const CouplingGroup& group : coupling.groups) counts[name_of(group.kind)] += group.set_count;
+  int64_t weights = 0;
+  for (const Node& node : graph.nodes)
+    if (node.op == "Linear" && node.block >= 0 && node.block < graph.block_count)
+      weights += graph.parameter_of(node, "weight").count();
+  return {{"weights", weights},
+          {"kv_groups", counts["heads"]},
+          {"neurons", counts["neurons"]},
+          {"residual_channels", counts["residual"]},
+          {"sublayers", find_sublayers(graph).size()},
+          {"layers", graph.block_count}};
+}
+
 Json InspectVerb::run() {
   const Model model = load_model(resolve_model(request_.model));
   const int64_t tokens = model.context_length;
   Graph graph = model.graph.clone();
   infer_shapes(graph, {{1, tokens}});
   const Size size = measure_size(graph, tokens);
-  return {{"model", request_.model},       {"family", model.family->name},
+  const Coupling coupling = find_coupling(model.graph);
+  if (request_.groups) groups_text_ = describe_groups(coupling);
+  Json result = {{"model", request_.model},       {"family", model.family->name},
           {"dtype", name_of(model.dtype)}, {"context", tokens},
           {"vocab", model.vocab_size},     {"params", size.params},
           {"flops", size.flops},           {"bytes", size.bytes},
-          {"blocks", blocks_of(graph)},    {"layers", layers_of(graph, tokens)}};
+          {"blocks", blocks_of(graph)},    {"units", units_of(coupling, graph)},
+          {"layers", layers_of(graph, tokens)}};
+  if (request_.groups) result["groups"] = groups_to_json(coupling);
+  return result;
 }
 
 // Blocks that follow each other with the same widths share a row.
@@ -111,7 +137,8 @@ std::string InspectVerb::text(const Json& result) {
                   shown(result["family"]), shown(result["dtype"]), shown(result["context"]), shown(result["vocab"]));
   text += fmt::format("{} parameters, {} FLOPs a token, {}\n\n", human_count(result["params"].get<double>()),
                       human_count(result["flops"].get<double>()), human_bytes(result["bytes"].get<uint64_t>()));
-  text += block_table(result["blocks"]);
+  text += block_table(result["blocks"]) + "\nunits that can be removed:\n" + describe_object(result["units"], 2);
+  if (request_.groups) text += "\n" + groups_text_;
   return request_.layers ? text + "\n" + layer_table(result["layers"]) : text;
 }
 

@@ -97,6 +97,7 @@ struct InspectRequest {
   CommonRequest common;
   std::string model;
   bool layers = false;  // print every node with weights
+  bool groups = false;  // print every coupling group with its members
 };
 
 struct ConvertRequest {

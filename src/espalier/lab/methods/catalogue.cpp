@@ -72,7 +72,8 @@ const Method& find_method(const std::string& id) {
     if (answers_to(method->id, id)) return *method;
     known.push_back(method->id);
   }
-  for (const auto& record : catalogue())
+  const Json listed = catalogue();
+  for (const auto& record : listed)
     if (record.at("status") == "planned" && answers_to(record.at("id").get<std::string>(), id))
       user_error("--method: {} ({}) is planned and does not work yet; those that do: {}", id, record.at("name").get<std::string>(),
                  fmt::join(known, ", "));
@@ -94,7 +95,8 @@ Json method_to_json(const Method& method) {
 
 Json catalogue() {
   Json list = Json::array();
-  for (const auto& record : Json::parse(kCatalogueJson).at("methods")) {
+  const Json survey = Json::parse(kCatalogueJson);
+  for (const auto& record : survey.at("methods")) {
     const std::string number = record.at("id").get<std::string>();
     const Method* found = nullptr;
     for (const auto* method : registered_methods())
@@ -108,7 +110,8 @@ Json catalogue() {
 
 Json catalogue_entry(const std::string& id) {
   std::vector<std::string> known;
-  for (const auto& entry : catalogue()) {
+  const Json listed = catalogue();
+  for (const auto& entry : listed) {
     known.push_back(entry.at("id").get<std::string>());
     if (answers_to(known.back(), id)) return entry;
   }

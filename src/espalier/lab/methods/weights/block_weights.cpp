@@ -1,0 +1,84 @@
+#include "espalier/lab/methods/weights/block_weights.h"
+
+#include <map>
+
+#include "espalier/core/error.h"
+#include "espalier/lab/torch.h"
+
+namespace espalier {
+namespace {
+
+
+Json start_state() { return {{"weights_removed", 0}, {"weights_total", 0}}; }
+
+void store(PruneJob& job, NodeId linear, const PrunedWeight& pruned, Json& state) {
+  job.set_weight(linear, pruned.weight, pruned.keep);
+  state["weights_removed"] = state["weights_removed"].get<int64_t>() + pruned.keep.numel() - pruned.keep.sum().item<int64_t>();
+  state["weights_total"] = state["weights_total"].get<int64_t>() + pruned.keep.numel();
+}
+
+void report(PruneJob& job, const Json& state) {
+  const auto total = state["weights_total"].get<double>();
+  if (total == 0) user_error("{}: no weight is left to prune; everything is protected", job.method().id);
+  job.reached(state["weights_removed"].get<double>() / total);
+}
+
+// One accumulator for each value that prunable layers of the block read.
+template <typename Statistics>
+std::map<ValueId, Statistics> gather(PruneJob& job, BlockStream& stream, const std::vector<NodeId>& linears) {
+  std::map<ValueId, Statistics> statistics;
+  std::map<ValueId, NodeId> first_reader;
+  for (NodeId linear : linears) first_reader.try_emplace(job.graph().nodes[static_cast<size_t>(linear)].inputs[0], linear);
+  Observer observer;
+  observer.before = [&](NodeId n, const Node& node, std::vector<at::Tensor>& inputs) {
+    const auto reader = first_reader.find(node.inputs[0]);
+    if (reader == first_reader.end() || reader->second != n) return;
+    statistics.try_emplace(node.inputs[0], inputs[0].size(-1), node.name).first->second.add(inputs[0]);
+  };
+  stream.observe(observer);
+  return statistics;
+}
+
+template <typename Statistics, typename Prune>
+void prune_streaming(PruneJob& job, const Prune& prune) {
+  Json state = start_state();
+  job.for_each_block(
+      job.windows(), 4096,
+      [&](BlockStream& stream, int block, Json& running) {
+        const auto linears = job.prunable_linears(block);
+        const auto statistics = gather<Statistics>(job, stream, linears);
+        for (NodeId linear : linears) {
+          const Node& node = job.graph().nodes[static_cast<size_t>(linear)];
+          store(job, linear, prune(node, job.weight(linear), statistics.at(node.inputs[0])), running);
+        }
+      },
+      state);
+  report(job, state);
+}
+
+}  // namespace
+
+void prune_blocks(PruneJob& job, const PruneWithoutData& prune) {
+  Json state = start_state();
+  job.for_each_block_without_data(
+      [&](int block, Json& running) {
+        for (NodeId linear : job.prunable_linears(block))
+          store(job, linear, prune(job.graph().nodes[static_cast<size_t>(linear)], job.weight(linear)), running);
+      },
+      state);
+  report(job, state);
+}
+
+void prune_blocks(PruneJob& job, const PruneWithNorms& prune) { prune_streaming<ColumnNorms>(job, prune); }
+void prune_blocks(PruneJob& job, const PruneWithGram& prune) { prune_streaming<GramAccumulator>(job, prune); }
+
+Pattern pattern_of(const PruneJob& job, Scope scope) { return {job.sparsity(), scope, job.settings().pattern}; }
+
+Scope scope_option(const PruneJob& job) {
+  const std::string scope = job.option_text("scope");
+  if (scope == "layer") return Scope::kLayer;
+  if (scope == "row") return Scope::kRow;
+  throw UserError(job.method().id, "option scope", "layer or row", "'" + printable(scope) + "'");
+}
+
+}  // namespace espalier

@@ -1,0 +1,31 @@
+// What the methods that prune single weights share: block by block, statistics of each layer's input, a mask or new
+// weight for every prunable Linear, and the counts for the report.
+#pragma once
+
+#include <functional>
+
+#include "espalier/lab/measure/statistics.h"
+#include "espalier/lab/methods/job.h"
+
+namespace espalier {
+
+struct PrunedWeight {
+  at::Tensor weight, keep;  // [out, in]; keep: true where kept
+};
+
+// weight is fp32 [out, in].
+using PruneWithoutData = std::function<PrunedWeight(const Node& node, const at::Tensor& weight)>;
+using PruneWithNorms = std::function<PrunedWeight(const Node& node, const at::Tensor& weight, const ColumnNorms& input)>;
+using PruneWithGram = std::function<PrunedWeight(const Node& node, const at::Tensor& weight, const GramAccumulator& input)>;
+
+void prune_blocks(PruneJob& job, const PruneWithoutData& prune);
+// Layers that read the same value share its statistics. A block's layers are pruned together on the statistics of its
+// dense form over the pruned blocks before it; its pruned outputs feed the next.
+void prune_blocks(PruneJob& job, const PruneWithNorms& prune);
+void prune_blocks(PruneJob& job, const PruneWithGram& prune);
+
+// The job's sparsity or N:M pattern, with this comparison group.
+Pattern pattern_of(const PruneJob& job, Scope scope);
+Scope scope_option(const PruneJob& job);  // option "scope": layer or row
+
+}  // namespace espalier
