@@ -185,6 +185,25 @@ TEST_F(FamilyDetails, QwenWindowsBeginAtALayerOrFollowAList) {
             (Windows{5, 0, 5}));
 }
 
+TEST_F(FamilyDetails, AbsentKeysMeanTheArchitecturesDefaults) {
+  test::TinyOptions options;
+  options.head_size = 128;
+  auto qwen3 = test::tiny_llama(options, "qwen3");
+  qwen3.config.erase("head_dim");
+  test::write_tiny(dir_ / "qwen3", qwen3);
+  EXPECT_EQ(block_widths(load_model(dir_ / "qwen3").graph)[0].head_size, 128);
+  const auto mistral_window = [&](const Json& config) {
+    test::TinyOptions with;
+    with.config = config;
+    return test::load_tiny(dir_ / "mistral", "mistral", with)
+        .graph.node("model.layers.0.self_attn.attention")
+        .integer("window");
+  };
+  EXPECT_EQ(mistral_window(Json::object()), 4096);
+  EXPECT_EQ(mistral_window({{"sliding_window", nullptr}}), 0);
+  EXPECT_EQ(mistral_window({{"sliding_window", 7}}), 7);
+}
+
 TEST_F(FamilyDetails, PhiRotatesAPartOfEachHead) {
   test::TinyOptions options;
   options.config = {{"partial_rotary_factor", 0.25}};

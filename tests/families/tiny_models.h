@@ -88,7 +88,7 @@ inline TinyModel tiny_llama(const TinyOptions& o, const std::string& type = "lla
               {"rope_theta", 10000.0},
               {"hidden_act", "silu"},
               {"tie_word_embeddings", o.tied}};
-  if (o.heads * o.head_size != o.hidden) m.config["head_dim"] = o.head_size;
+  if (o.heads * o.head_size != o.hidden || type == "qwen3") m.config["head_dim"] = o.head_size;
   m.config.update(o.config);
   const bool attention_bias = m.config.value("attention_bias", false), mlp_bias = m.config.value("mlp_bias", false);
   m.add("model.embed_tokens.weight", {o.vocab, o.hidden});

@@ -4,8 +4,9 @@
 // heads 0: the block has no attention; ffn 0: it has no FFN. Optional in an entry: "head_size", where the family has no
 // key for it (GPT-2 and OPT derive it from the hidden size, so models with fewer heads or a cut hidden size need it),
 // and "attention_scale", where the family derives the scale from the block's index, which removing blocks changes.
-// Stock loaders know nothing of this block: they read models whose blocks are alike and whose head size follows from
-// the stock keys, i.e. any uniform cut of Llama-like and Phi models, and of GPT-2 and OPT cuts of neurons and layers.
+// Stock loaders know nothing of this block: they read models whose blocks are alike and whose head size the stock keys
+// tell. That is any uniform cut of neurons or layers; of heads or the hidden size in families with the key head_dim
+// (Llama-like and Phi, as far as the loader's version heeds it), not in GPT-2 and OPT.
 #pragma once
 
 #include <string>

@@ -15,7 +15,8 @@ namespace {
 
 constexpr const char* kBlock = "model.layers.{}.";
 constexpr const char *kFull = "full_attention", *kSliding = "sliding_attention";
-constexpr int64_t kMaxWindowLayers = 28;  // Qwen's default
+// What the absence of a key means to these architectures.
+constexpr int64_t kMaxWindowLayers = 28, kWindow = 4096, kQwen3HeadSize = 128;
 
 struct LlamaFacts {
   int64_t hidden, vocab, layers, head_size, context;
@@ -48,7 +49,10 @@ std::vector<int64_t> read_windows(const Json& config, const std::string& type, i
                                   const std::string& where) {
   std::vector<int64_t> windows(static_cast<size_t>(layers), 0);
   const bool used = json_bool_or(config, "use_sliding_window", where, type == "mistral");
-  const int64_t window = used ? json_int_or(config, "sliding_window", where, 0, INT32_MAX, 0) : 0;
+  const int64_t window = !used ? 0
+                         : !config.contains("sliding_window")
+                             ? kWindow
+                             : json_int_or(config, "sliding_window", where, 0, INT32_MAX, 0);
   if (window == 0) return windows;
   const auto types = layer_types(config, layers, where);
   const int64_t first =
@@ -56,6 +60,17 @@ std::vector<int64_t> read_windows(const Json& config, const std::string& type, i
   for (size_t i = 0; i < windows.size(); ++i)
     if (types ? (*types)[i] == kSliding : static_cast<int64_t>(i) >= first) windows[i] = window;
   return windows;
+}
+
+int64_t read_head_size(const Json& config, const std::string& type, int64_t hidden, int64_t heads,
+                       const std::string& where) {
+  if (type == "qwen3" && !config.contains("head_dim")) return kQwen3HeadSize;
+  const int64_t derived = derived_head_size(hidden, heads);
+  const int64_t size = json_int_or(config, "head_dim", where, 2, 1 << 16, derived);
+  if (size == 0)
+    throw UserError(where, "num_attention_heads", fmt::format("a divisor of hidden_size {}", hidden),
+                    fmt::format("{}", heads));
+  return size;
 }
 
 LlamaFacts read_facts(const Json& config, const Checkpoint& checkpoint, const std::string& where) {
@@ -67,11 +82,7 @@ LlamaFacts read_facts(const Json& config, const Checkpoint& checkpoint, const st
   facts.uniform.kv_heads =
       json_int_or(config, "num_key_value_heads", where, 1, facts.uniform.heads, facts.uniform.heads);
   facts.uniform.ffn = json_int(config, "intermediate_size", where, 1, 1 << 26);
-  const bool explicit_size = config.contains("head_dim") && !config.at("head_dim").is_null();
-  if (!explicit_size && facts.hidden % facts.uniform.heads != 0)
-    throw UserError(where, "num_attention_heads", fmt::format("a divisor of hidden_size {}", facts.hidden),
-                    fmt::format("{}", facts.uniform.heads));
-  facts.head_size = json_int_or(config, "head_dim", where, 2, 1 << 16, facts.hidden / facts.uniform.heads);
+  facts.head_size = read_head_size(config, type, facts.hidden, facts.uniform.heads, where);
   facts.context = json_int_or(config, "max_position_embeddings", where, 1, INT32_MAX, 2048);
   facts.epsilon = json_number_or(config, "rms_norm_eps", where, 1e-6);
   const bool attention_bias = json_bool_or(config, "attention_bias", where, false);
