@@ -139,6 +139,15 @@ void PruneJob::set_weight(NodeId linear, const at::Tensor& weight, const at::Ten
     note_removed({{"unit", "weight"}, {"node", node.name}, {"count", keep.numel() - keep.sum().item<int64_t>()}});
 }
 
+at::Tensor PruneJob::stored_weight(NodeId linear) const {
+  return to_torch(model_.graph.parameter_of(model_.graph.nodes[static_cast<size_t>(linear)], "weight").load());
+}
+
+void PruneJob::mask_stored(NodeId linear, const at::Tensor& keep) {
+  const bool transposed = model_.graph.nodes[static_cast<size_t>(linear)].flag_or("transposed", false);
+  set_weight(linear, weight(linear), transposed ? keep.t() : keep);
+}
+
 std::filesystem::path PruneJob::block_file(int block) const {
   return run_->work() / fmt::format("step{}-block{:05}.safetensors", step_, block);
 }

@@ -46,6 +46,8 @@ class PruneJob {
 
   const Method& method() const { return method_; }
   Model& model() { return model_; }
+  const Model& model() const { return model_; }
+  const Graph& graph() const { return model_.graph; }
   Graph& graph() { return model_.graph; }
   const JobSettings& settings() const { return settings_; }
   double sparsity() const { return settings_.sparsity; }
@@ -81,6 +83,10 @@ class PruneJob {
   at::Tensor weight(NodeId linear) const;
   // keep: bool [out, in] or undefined (no mask: a repaired weight).
   void set_weight(NodeId linear, const at::Tensor& weight, const at::Tensor& keep);
+
+  // The same in the stored layout, for rankings that follow the checkpoint's order.
+  at::Tensor stored_weight(NodeId linear) const;
+  void mask_stored(NodeId linear, const at::Tensor& keep);
 
   // The weight masks so far, by parameter, in the stored layout; what repairs must keep.
   const std::map<std::string, WeightMask>& masks() const { return masks_; }

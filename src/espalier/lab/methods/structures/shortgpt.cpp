@@ -1,0 +1,73 @@
+// Baseline B7, ShortGPT (2024): the blocks whose output points where their input does go, all at once.
+#include "espalier/core/error.h"
+#include "espalier/core/ranking.h"
+#include "espalier/lab/criteria/block_influence.h"
+#include "espalier/lab/methods/reproduce.h"
+#include "espalier/lab/methods/structures/unit_removal.h"
+#include "espalier/lab/torch.h"
+#include "espalier/structure/surgery.h"
+
+namespace espalier {
+namespace {
+
+void prune(PruneJob& job) {
+  Graph& graph = job.graph();
+  const int64_t before = graph.parameter_count();
+  Json scores = Json::array();
+  job.for_each_block(
+      job.windows(), 4096,
+      [&](BlockStream& stream, int block, Json& state) {
+        BlockInfluence one(1);
+        const NodeId last = graph.nodes_of_block(block).back();
+        size_t batch = 0;
+        Observer observer;
+        observer.after = [&](NodeId n, const Node&, std::vector<at::Tensor>& outputs) {
+          if (n == last) one.add(0, stream.hidden()[batch], outputs[0]);
+        };
+        stream.observe(observer, [&](size_t b) { batch = b; });
+        state.push_back(one.influence()[0].item<double>());
+      },
+      scores);
+  const std::string order = job.option_text("order");
+  if (order != "lowest" && order != "highest" && order != "random") throw UserError("shortgpt", "option order", "lowest, highest or random", printable(order));
+  Rng rng = job.rng("order");
+  std::vector<float> values;
+  for (const auto& score : scores)
+    values.push_back(order == "random" ? static_cast<float>(rng.uniform()) : order == "highest" ? -score.get<float>() : score.get<float>());
+  const int64_t count = removal_count(job.sparsity(), graph.block_count);
+  std::vector<int> blocks;
+  for (int64_t block : select_smallest(values, count)) {
+    blocks.push_back(static_cast<int>(block));
+    job.note_removed({{"unit", "layer"}, {"node", fmt::format("blocks.{}", block)}, {"indices", {block}}});
+  }
+  job.findings() = {{"block_influence", scores}, {"removed", blocks}};
+  const double share = static_cast<double>(blocks.size()) / static_cast<double>(graph.block_count);
+  if (!blocks.empty()) remove_blocks(graph, blocks, job.model().family->block_prefix(graph));
+  job.reached(job.settings().of == "params" ? removed_share(before, graph) : share);
+}
+
+Reproduction reproduce(ReproduceContext& context) {
+  constexpr double kOneInSix = 1.0 / 6 + 1e-9;
+  const auto lowest = context.run("shortgpt", kOneInSix);
+  const double random = context.mean_perplexity("shortgpt", kOneInSix, {{"order", "random"}}, 3);
+  return {"blocks of low influence can go; others cannot (Llama-2-7B at 25 %: 5.12 to 23.41)",
+          fmt::format("a sixth of the blocks removed: lowest influence {:.3f}, random {:.3f} (mean of 3 seeds), dense {:.3f}",
+                      lowest.quality.perplexity.value, random, context.dense().perplexity.value),
+          lowest.quality.perplexity.value < random, lowest.findings};
+}
+
+const RegisterMethod registered(
+    {.id = "shortgpt",
+     .name = "ShortGPT",
+     .year = 2024,
+     .kind = "OneShot",
+     .taxonomy = {{"layer"}, "universal", {"after"}, "unlabelled", "block influence", "", "global", "one-shot", "none", "", {"llm"}},
+     .needs = {"data"},
+     .options = {{"order", "text", "lowest", "lowest, highest, random", "which blocks go; the others are controls"}},
+     .default_of = "layers",
+     .of = {},
+     .prune = prune,
+     .reproduce = reproduce});
+
+}  // namespace
+}  // namespace espalier
