@@ -22,6 +22,9 @@ std::string library_path() {
 
 LabApi& open_lab() {
   const auto path = library_path();
+  // The OpenMP runtime that libtorch brings reads this when it is loaded. Threads that spin while they wait make
+  // everything tens of times slower when another process wants the same cores.
+  ::setenv("OMP_WAIT_POLICY", "PASSIVE", 0);
   void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library)
     user_error("this verb needs the laboratory, which cannot be opened: {} (ESPALIER_LAB names another file)",

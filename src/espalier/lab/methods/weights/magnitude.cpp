@@ -1,16 +1,26 @@
 // Baseline B1: the smallest |w| go.
 #include "espalier/core/error.h"
 #include "espalier/lab/criteria/magnitude.h"
-
 #include "espalier/lab/methods/reproduce.h"
 #include "espalier/lab/methods/weights/block_weights.h"
+#include "espalier/lab/methods/weights/global_ranking.h"
 #include "espalier/lab/torch.h"
 
 namespace espalier {
 namespace {
 
+// All blocks' layers in one list; Global MP ranks the head too and can keep a minimum in every layer.
+void prune_all_blocks(PruneJob& job) {
+  std::vector<NodeId> linears;
+  for (int block = 0; block < job.graph().block_count; ++block)
+    for (NodeId linear : job.prunable_linears(block)) linears.push_back(linear);
+  prune_globally(job, ranked_layers(job, linears), 0, MinimumRule::kExact);
+}
+
 void prune(PruneJob& job) {
-  const Pattern pattern = pattern_of(job, scope_option(job));
+  // N:M groups lie inside a row, so with a pattern the scope does not count.
+  if (job.option_text("scope") == "global" && !job.settings().pattern) return prune_all_blocks(job);
+  const Pattern pattern = pattern_of(job, job.settings().pattern ? Scope::kRow : scope_option(job));
   prune_blocks(job, PruneWithoutData([&](const Node& node, const at::Tensor& weight) {
                  return PrunedWeight{weight, magnitude_mask(weight, pattern, node.name)};
                }));
@@ -29,7 +39,7 @@ const RegisterMethod registered(
      .kind = "OneShot",
      .taxonomy = {{"weight", "nm"}, "specific", {"after"}, "none", "magnitude", "", "local", "one-shot", "none", "", {"any"}},
      .needs = {},
-     .options = {{"scope", "text", "layer", "layer, row", "comparison group; for the whole network see 24-global-mp"}},
+     .options = {{"scope", "text", "layer", "layer, row, global", "comparison group: one matrix, one output, or all blocks"}},
      .default_of = "params",
      .of = {},
      .patterns = true,
