@@ -8,12 +8,12 @@
 namespace espalier {
 namespace {
 
-
 Json start_state() { return {{"weights_removed", 0}, {"weights_total", 0}}; }
 
 void store(PruneJob& job, NodeId linear, const PrunedWeight& pruned, Json& state) {
   job.set_weight(linear, pruned.weight, pruned.keep);
-  state["weights_removed"] = state["weights_removed"].get<int64_t>() + pruned.keep.numel() - pruned.keep.sum().item<int64_t>();
+  state["weights_removed"] =
+      state["weights_removed"].get<int64_t>() + pruned.keep.numel() - pruned.keep.sum().item<int64_t>();
   state["weights_total"] = state["weights_total"].get<int64_t>() + pruned.keep.numel();
 }
 
@@ -28,7 +28,8 @@ template <typename Statistics>
 std::map<ValueId, Statistics> gather(PruneJob& job, BlockStream& stream, const std::vector<NodeId>& linears) {
   std::map<ValueId, Statistics> statistics;
   std::map<ValueId, NodeId> first_reader;
-  for (NodeId linear : linears) first_reader.try_emplace(job.graph().nodes[static_cast<size_t>(linear)].inputs[0], linear);
+  for (NodeId linear : linears)
+    first_reader.try_emplace(job.graph().nodes[static_cast<size_t>(linear)].inputs[0], linear);
   Observer observer;
   observer.before = [&](NodeId n, const Node& node, std::vector<at::Tensor>& inputs) {
     const auto reader = first_reader.find(node.inputs[0]);
@@ -78,7 +79,10 @@ Scope scope_option(const PruneJob& job) {
   const std::string scope = job.option_text("scope");
   if (scope == "layer") return Scope::kLayer;
   if (scope == "row") return Scope::kRow;
-  throw UserError(job.method().id, "option scope", "layer or row", "'" + printable(scope) + "'");
+  for (const auto& option : job.method().options)
+    if (option.name == "scope")
+      throw UserError(job.method().id, "option scope", "one of " + option.range, "'" + printable(scope) + "'");
+  ESP_ASSERT(false, "method {} has no option scope", job.method().id);
 }
 
 }  // namespace espalier

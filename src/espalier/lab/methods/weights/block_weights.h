@@ -15,8 +15,10 @@ struct PrunedWeight {
 
 // weight is fp32 [out, in].
 using PruneWithoutData = std::function<PrunedWeight(const Node& node, const at::Tensor& weight)>;
-using PruneWithNorms = std::function<PrunedWeight(const Node& node, const at::Tensor& weight, const ColumnNorms& input)>;
-using PruneWithGram = std::function<PrunedWeight(const Node& node, const at::Tensor& weight, const GramAccumulator& input)>;
+using PruneWithNorms =
+    std::function<PrunedWeight(const Node& node, const at::Tensor& weight, const ColumnNorms& input)>;
+using PruneWithGram =
+    std::function<PrunedWeight(const Node& node, const at::Tensor& weight, const GramAccumulator& input)>;
 
 void prune_blocks(PruneJob& job, const PruneWithoutData& prune);
 // Layers that read the same value share its statistics. A block's layers are pruned together on the statistics of its

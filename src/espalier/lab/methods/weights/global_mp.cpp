@@ -21,7 +21,8 @@ std::vector<NodeId> prunable(const PruneJob& job, const Graph& graph) {
   std::vector<NodeId> nodes;
   for (size_t n = 0; n < graph.nodes.size(); ++n) {
     const auto& node = graph.nodes[n];
-    if (node.op == "Linear" && !job.is_protected(node.name) && chosen(job, node.name) && taken.insert(node.params.at("weight")).second)
+    if (node.op == "Linear" && !job.is_protected(node.name) && chosen(job, node.name) &&
+        taken.insert(node.params.at("weight")).second)
       nodes.push_back(static_cast<NodeId>(n));
   }
   return nodes;
@@ -30,8 +31,9 @@ std::vector<NodeId> prunable(const PruneJob& job, const Graph& graph) {
 int64_t min_keep_of(const PruneJob& job, int64_t total) {
   const int64_t count = job.option_int("min_keep");
   const double percent = job.option_real("min_keep_percent");
-  if (count > 0 && percent > 0) user_error("24-global-mp: give min_keep or min_keep_percent, not both");
-  return percent > 0 ? min_keep_from_percent(total, percent) : count;
+  if (count < 0) throw UserError("24-global-mp", "option min_keep", "at least 0", fmt::format("{}", count));
+  if (count != 0 && percent != 0) user_error("24-global-mp: give min_keep or min_keep_percent, not both");
+  return percent != 0 ? min_keep_from_percent(total, percent) : count;
 }
 
 MinimumRule rule_of(const PruneJob& job) {
@@ -43,7 +45,8 @@ MinimumRule rule_of(const PruneJob& job) {
 
 void prune(PruneJob& job) {
   if (const std::string schedule = job.option_text("schedule"); schedule != "oneshot")
-    throw UserError("24-global-mp", "option schedule", "oneshot (cubic removes weights in steps during training, so it needs `train`)",
+    throw UserError("24-global-mp", "option schedule",
+                    "oneshot (cubic removes weights in steps during training, so it needs `train`)",
                     "'" + printable(schedule) + "'");
   const MinimumRule rule = rule_of(job);
   const RankedLayers layers = ranked_layers(job, prunable(job, job.graph()));
@@ -58,19 +61,30 @@ double least_density(const ReproduceContext::Arm& arm) {
 }
 
 Reproduction reproduce(ReproduceContext& context) {
-  const double global = context.run("24-global-mp", 0.5).quality.perplexity.value, layer = context.run("magnitude", 0.5).quality.perplexity.value;
+  const double global = context.run("24-global-mp", 0.5).quality.perplexity.value,
+               layer = context.run("magnitude", 0.5).quality.perplexity.value;
   const double random = context.run("random", 0.5).quality.perplexity.value;
-  const auto plain = context.run("24-global-mp", 0.95), minimum = context.run("24-global-mp", 0.95, {{"min_keep_percent", "0.05"}});
+  const auto plain = context.run("24-global-mp", 0.95),
+             minimum = context.run("24-global-mp", 0.95, {{"min_keep_percent", "0.05"}});
   const double plain_least = least_density(plain), minimum_least = least_density(minimum);
   const double plain_ppl = plain.quality.perplexity.value, minimum_ppl = minimum.quality.perplexity.value;
-  return {"one global ranking of magnitudes beats uniform per-layer magnitude and random, and a minimum kept in every layer cures layers that it "
-          "empties at high sparsity (the paper: after retraining, on image classifiers)",
-          fmt::format("perplexity without retraining: at 50 % global {:.3f}, per layer {:.3f}, random {:.3f}; at 95 % {:.1f} with an emptiest layer of "
-                      "density {:.4f}, with a minimum of 0.05 % {:.1f} and {:.4f}",
-                      global, layer, random, plain_ppl, plain_least, minimum_ppl, minimum_least),
-          global < layer && layer < random && minimum_ppl < plain_ppl,
-          {{"global", global}, {"layer", layer}, {"random", random},
-           {"at_95", {{"plain", plain_ppl}, {"plain_least_density", plain_least}, {"min_keep", minimum_ppl}, {"min_keep_least_density", minimum_least}}}}};
+  return {
+      "one global ranking of magnitudes beats uniform per-layer magnitude and random, and a minimum kept in every "
+      "layer cures layers that it "
+      "empties at high sparsity (the paper: after retraining, on image classifiers)",
+      fmt::format("perplexity without retraining: at 50 % global {:.3f}, per layer {:.3f}, random {:.3f}; at 95 % "
+                  "{:.1f} with an emptiest layer of "
+                  "density {:.4f}, with a minimum of 0.05 % {:.1f} and {:.4f}",
+                  global, layer, random, plain_ppl, plain_least, minimum_ppl, minimum_least),
+      global < layer && layer < random && minimum_ppl < plain_ppl,
+      {{"global", global},
+       {"layer", layer},
+       {"random", random},
+       {"at_95",
+        {{"plain", plain_ppl},
+         {"plain_least_density", plain_least},
+         {"min_keep", minimum_ppl},
+         {"min_keep_least_density", minimum_least}}}}};
 }
 
 const RegisterMethod registered(
@@ -78,11 +92,22 @@ const RegisterMethod registered(
      .name = "Global MP",
      .year = 2022,
      .kind = "OneShot",
-     .taxonomy = {{"weight", "nm"}, "specific", {"after"}, "none", "magnitude", "", "global", "one-shot", "full", "", {"cnn", "llm"}},
+     .taxonomy = {{"weight", "nm"},
+                  "specific",
+                  {"after"},
+                  "none",
+                  "magnitude",
+                  "",
+                  "global",
+                  "one-shot",
+                  "full",
+                  "",
+                  {"cnn", "llm"}},
      .needs = {},
      .options = {{"min_keep", "int", "0", ">= 0", "weights that every layer keeps at least"},
                  {"min_keep_percent", "real", "0", "0 to 100", "the same as a percentage of all prunable weights"},
-                 {"mt_rule", "text", "exact", "exact, rescale", "rescale: the released code's rule, which changes all rates"},
+                 {"mt_rule", "text", "exact", "exact, rescale",
+                  "rescale: the released code's rule, which changes all rates"},
                  {"schedule", "text", "oneshot", "oneshot", "cubic needs training, so it is refused here"},
                  {"include", "text", "", "pattern", "only nodes whose name matches; * stands for any text"},
                  {"exclude", "text", "", "pattern", "not these"}},

@@ -12,7 +12,8 @@ std::vector<LayerWeights> weights_of(const PruneJob& job, const std::vector<Node
   std::vector<LayerWeights> layers;
   for (NodeId n : linears) {
     const auto& node = job.graph().nodes[static_cast<size_t>(n)];
-    layers.push_back({node.params.at("weight"), job.graph().parameter_of(node, "weight").count(), [&job, n] { return job.stored_weight(n); }});
+    layers.push_back({node.params.at("weight"), job.graph().parameter_of(node, "weight").count(),
+                      [&job, n] { return job.stored_weight(n); }});
   }
   return layers;
 }
@@ -26,7 +27,8 @@ std::vector<int64_t> refined_counts(const PruneJob& job, const GlobalCut& plain,
   }
   const RefinedRates refined = refine_rates(sizes, rates, job.sparsity(), min_keep);
   if (!refined.converged)
-    user_error("{}: mt_rule rescale reaches only {:.4f} of the asked sparsity {}", job.method().id, refined.overall, job.sparsity());
+    user_error("{}: mt_rule rescale reaches only {:.4f} of the asked sparsity {}", job.method().id, refined.overall,
+               job.sparsity());
   std::vector<int64_t> counts;
   for (size_t l = 0; l < sizes.size(); ++l) counts.push_back(layer_removal(refined.sparsity[l], plain.layer_size[l]));
   return counts;
@@ -48,7 +50,8 @@ RankedLayers ranked_layers(const PruneJob& job, std::vector<NodeId> linears) {
   RankedLayers layers{std::move(linears), 0};
   for (NodeId n : layers.linears)
     layers.total += job.graph().parameter_of(job.graph().nodes[static_cast<size_t>(n)], "weight").count();
-  if (layers.total == 0) user_error("{}: no tensor can be pruned: everything is protected or excluded", job.method().id);
+  if (layers.total == 0)
+    user_error("{}: no tensor can be pruned: everything is protected or excluded", job.method().id);
   return layers;
 }
 
@@ -61,7 +64,8 @@ void prune_globally(PruneJob& job, const RankedLayers& ranked, int64_t min_keep,
     for (size_t l = 0; l < layers.size(); ++l) {
       if (job.graph().nodes[static_cast<size_t>(ranked.linears[l])].block != block) continue;
       const at::Tensor stored = layers[l].load();
-      job.mask_stored(ranked.linears[l], exact ? magnitude_cut_mask(stored, cut.cuts[l]) : magnitude_count_mask(stored, counts[l], layers[l].name));
+      job.mask_stored(ranked.linears[l], exact ? magnitude_cut_mask(stored, cut.cuts[l])
+                                               : magnitude_count_mask(stored, counts[l], layers[l].name));
     }
   };
   Json state = Json::object();

@@ -1,6 +1,7 @@
 // Baseline B1: the smallest |w| go.
-#include "espalier/core/error.h"
 #include "espalier/lab/criteria/magnitude.h"
+
+#include "espalier/core/error.h"
 #include "espalier/lab/methods/reproduce.h"
 #include "espalier/lab/methods/weights/block_weights.h"
 #include "espalier/lab/methods/weights/global_ranking.h"
@@ -18,18 +19,22 @@ void prune_all_blocks(PruneJob& job) {
 }
 
 void prune(PruneJob& job) {
+  const bool global = job.option_text("scope") == "global";
+  if (global && !job.settings().pattern) return prune_all_blocks(job);
   // N:M groups lie inside a row, so with a pattern the scope does not count.
-  if (job.option_text("scope") == "global" && !job.settings().pattern) return prune_all_blocks(job);
-  const Pattern pattern = pattern_of(job, job.settings().pattern ? Scope::kRow : scope_option(job));
+  const Pattern pattern = pattern_of(job, global ? Scope::kRow : scope_option(job));
   prune_blocks(job, PruneWithoutData([&](const Node& node, const at::Tensor& weight) {
                  return PrunedWeight{weight, magnitude_mask(weight, pattern, node.name)};
                }));
 }
 
 Reproduction reproduce(ReproduceContext& context) {
-  const double ours = context.run("magnitude", 0.5).quality.perplexity.value, random = context.mean_perplexity("random", 0.5, {}, 3);
-  return {"magnitude is far better than random at 50 %", fmt::format("perplexity {:.3f} against {:.3f} (mean of 3 seeds)", ours, random),
-          ours < random, {{"magnitude", ours}, {"random", random}}};
+  const double ours = context.run("magnitude", 0.5).quality.perplexity.value,
+               random = context.mean_perplexity("random", 0.5, {}, 3);
+  return {"magnitude is far better than random at 50 %",
+          fmt::format("perplexity {:.3f} against {:.3f} (mean of 3 seeds)", ours, random),
+          ours < random,
+          {{"magnitude", ours}, {"random", random}}};
 }
 
 const RegisterMethod registered(
@@ -37,9 +42,11 @@ const RegisterMethod registered(
      .name = "Magnitude",
      .year = 2015,
      .kind = "OneShot",
-     .taxonomy = {{"weight", "nm"}, "specific", {"after"}, "none", "magnitude", "", "local", "one-shot", "none", "", {"any"}},
+     .taxonomy =
+         {{"weight", "nm"}, "specific", {"after"}, "none", "magnitude", "", "local", "one-shot", "none", "", {"any"}},
      .needs = {},
-     .options = {{"scope", "text", "layer", "layer, row, global", "comparison group: one matrix, one output, or all blocks"}},
+     .options = {{"scope", "text", "layer", "layer, row, global",
+                  "comparison group: one matrix, one output, or all blocks"}},
      .default_of = "params",
      .of = {},
      .patterns = true,

@@ -1,5 +1,9 @@
 // Baseline: weights removed at random. Every comparison has to contain it.
+#include <algorithm>
+
+#include "espalier/core/error.h"
 #include "espalier/lab/criteria/magnitude.h"
+#include "espalier/lab/methods/reproduce.h"
 #include "espalier/lab/methods/weights/block_weights.h"
 #include "espalier/lab/torch.h"
 
@@ -13,17 +17,39 @@ void prune(PruneJob& job) {
                }));
 }
 
+Reproduction reproduce(ReproduceContext& context) {
+  const double dense = context.dense().perplexity.value;
+  const double first = context.run("random", 0.5, {}, 0).quality.perplexity.value,
+               second = context.run("random", 0.5, {}, 1).quality.perplexity.value;
+  return {"the control: half of the weights removed at random ruins a model, whatever the seed",
+          fmt::format("perplexity {:.1f} and {:.1f} (two seeds) from {:.3f}", first, second, dense),
+          std::min(first, second) > 2 * dense,
+          {{"dense", dense}, {"seed_0", first}, {"seed_1", second}}};
+}
+
 const RegisterMethod registered({.id = "random",
                                  .name = "Random weights",
                                  .year = 0,
                                  .kind = "OneShot",
-                                 .taxonomy = {{"weight", "nm"}, "specific", {"after"}, "none", "none: uniform random scores", "", "local", "one-shot", "none", "", {"any"}},
+                                 .taxonomy = {{"weight", "nm"},
+                                              "specific",
+                                              {"after"},
+                                              "none",
+                                              "none: uniform random scores",
+                                              "",
+                                              "local",
+                                              "one-shot",
+                                              "none",
+                                              "",
+                                              {"any"}},
                                  .needs = {},
-                                 .options = {{"scope", "text", "layer", "layer, row", "comparison group: exactly this share of each is removed"}},
+                                 .options = {{"scope", "text", "layer", "layer, row",
+                                              "comparison group: exactly this share of each is removed"}},
                                  .default_of = "params",
                                  .of = {},
                                  .patterns = true,
-                                 .prune = prune});
+                                 .prune = prune,
+                                 .reproduce = reproduce});
 
 }  // namespace
 }  // namespace espalier

@@ -1,7 +1,7 @@
 // Baseline B4, SparseGPT (2023): column by column, what is removed is made good by the columns that follow.
-#include "espalier/core/error.h"
 #include "espalier/lab/criteria/sparsegpt.h"
 
+#include "espalier/core/error.h"
 #include "espalier/lab/methods/reproduce.h"
 #include "espalier/lab/methods/weights/block_weights.h"
 #include "espalier/lab/torch.h"
@@ -22,10 +22,12 @@ void prune(PruneJob& job) {
 }
 
 Reproduction reproduce(ReproduceContext& context) {
-  const double ours = context.run("sparsegpt", 0.5).quality.perplexity.value, wanda = context.run("wanda", 0.5).quality.perplexity.value;
+  const double ours = context.run("sparsegpt", 0.5).quality.perplexity.value,
+               wanda = context.run("wanda", 0.5).quality.perplexity.value;
   const double magnitude = context.run("magnitude", 0.5).quality.perplexity.value;
   return {"at 50 % SparseGPT is at least as good as Wanda and better than magnitude (LLaMA-7B: 7.22, 7.26, 17.29)",
-          fmt::format("perplexity {:.3f}; Wanda {:.3f}, magnitude {:.3f}", ours, wanda, magnitude), ours <= 1.02 * wanda && ours < magnitude,
+          fmt::format("perplexity {:.3f}; Wanda {:.3f}, magnitude {:.3f}", ours, wanda, magnitude),
+          ours <= 1.02 * wanda && ours < magnitude,
           {{"sparsegpt", ours}, {"wanda", wanda}, {"magnitude", magnitude}}};
 }
 
@@ -34,7 +36,17 @@ const RegisterMethod registered(
      .name = "SparseGPT",
      .year = 2023,
      .kind = "OneShot",
-     .taxonomy = {{"weight", "nm"}, "specific", {"after"}, "unlabelled", "second order", "", "local", "one-shot", "calibration", "", {"llm"}},
+     .taxonomy = {{"weight", "nm"},
+                  "specific",
+                  {"after"},
+                  "unlabelled",
+                  "second order",
+                  "",
+                  "local",
+                  "one-shot",
+                  "calibration",
+                  "",
+                  {"llm"}},
      .needs = {"data"},
      .options = {{"block", "int", "128", "a multiple of M", "columns whose masks are chosen together"},
                  {"damp", "real", "0.01", "> 0", "share of the Hessian's mean diagonal added to it"}},

@@ -1,7 +1,7 @@
 // Baseline B2, Wanda (2023): |W_ij| · ‖X_j‖₂, the lowest of every output row go; no weight update.
-#include "espalier/core/error.h"
 #include "espalier/lab/criteria/wanda.h"
 
+#include "espalier/core/error.h"
 #include "espalier/lab/methods/reproduce.h"
 #include "espalier/lab/methods/weights/block_weights.h"
 #include "espalier/lab/torch.h"
@@ -17,26 +17,38 @@ void prune(PruneJob& job) {
 }
 
 Reproduction reproduce(ReproduceContext& context) {
-  const double ours = context.run("wanda", 0.5).quality.perplexity.value, magnitude = context.run("magnitude", 0.5).quality.perplexity.value;
+  const double ours = context.run("wanda", 0.5).quality.perplexity.value,
+               magnitude = context.run("magnitude", 0.5).quality.perplexity.value;
   const double random = context.mean_perplexity("random", 0.5, {}, 3);
   return {"at 50 % Wanda loses less than magnitude (LLaMA-7B: 7.26 against 17.29 from 5.68)",
-          fmt::format("perplexity {:.3f}; magnitude {:.3f}, random {:.3f}, dense {:.3f}", ours, magnitude, random, context.dense().perplexity.value),
-          ours < magnitude && magnitude < random, {{"wanda", ours}, {"magnitude", magnitude}, {"random", random}}};
+          fmt::format("perplexity {:.3f}; magnitude {:.3f}, random {:.3f}, dense {:.3f}", ours, magnitude, random,
+                      context.dense().perplexity.value),
+          ours < magnitude && magnitude < random,
+          {{"wanda", ours}, {"magnitude", magnitude}, {"random", random}}};
 }
 
-const RegisterMethod registered(
-    {.id = "wanda",
-     .name = "Wanda",
-     .year = 2023,
-     .kind = "OneShot",
-     .taxonomy = {{"weight", "nm"}, "specific", {"after"}, "unlabelled", "magnitude times input norm", "", "local", "one-shot", "calibration", "", {"llm"}},
-     .needs = {"data"},
-     .options = {{"scope", "text", "row", "row, layer", "comparison group"}},
-     .default_of = "params",
-     .of = {},
-     .patterns = true,
-     .prune = prune,
-     .reproduce = reproduce});
+const RegisterMethod registered({.id = "wanda",
+                                 .name = "Wanda",
+                                 .year = 2023,
+                                 .kind = "OneShot",
+                                 .taxonomy = {{"weight", "nm"},
+                                              "specific",
+                                              {"after"},
+                                              "unlabelled",
+                                              "magnitude times input norm",
+                                              "",
+                                              "local",
+                                              "one-shot",
+                                              "calibration",
+                                              "",
+                                              {"llm"}},
+                                 .needs = {"data"},
+                                 .options = {{"scope", "text", "row", "row, layer", "comparison group"}},
+                                 .default_of = "params",
+                                 .of = {},
+                                 .patterns = true,
+                                 .prune = prune,
+                                 .reproduce = reproduce});
 
 }  // namespace
 }  // namespace espalier
