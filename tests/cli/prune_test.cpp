@@ -126,6 +126,18 @@ TEST(Prune, RefusesWrongInputWithOneLine) {
     EXPECT_EQ(entry.path().string().find("partial"), std::string::npos) << entry.path();
 }
 
+TEST(Convert, PacksAPrunedModelWithoutChangingIt) {
+  TempDir dir;
+  const std::string dense = (dir / "sparse").string(), packed = (dir / "packed").string();
+  ASSERT_EQ(espalier({"prune", kModel, "--method", "magnitude", "--sparsity", "0.7", "-o", dense}).exit_code, 0);
+  ASSERT_EQ(espalier({"convert", dense, "--to", "hf", "--pack", "bitmap", "-o", packed}).exit_code, 0);
+  EXPECT_LT(std::filesystem::file_size(dir / "packed" / "model.safetensors"),
+            std::filesystem::file_size(dir / "sparse" / "model.safetensors"));
+  const auto value = [&](const std::string& model) { return json_of(espalier({"eval", model, "--limit", "600", "--json"})).at("value"); };
+  EXPECT_EQ(value(dense), value(packed));
+  ESP_EXPECT_MISTAKE(espalier({"convert", dense, "--to", "gguf", "-o", packed + "2"}), "gguf cannot be written yet");
+}
+
 TEST(Generate, IsTheSameForTheSameSeed) {
   const auto text = [](const char* seed) {
     return json_of(espalier({"generate", kModel, "--prompt", "The old man", "-n", "12", "--temperature", "0.8", "--seed", seed, "--json"})).at("text");

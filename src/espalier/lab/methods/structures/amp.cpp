@@ -1,11 +1,15 @@
 // 03 AMP (2025): heads by the L1 size of what they add to the residual stream, neurons by their mean absolute
 // activation; the same share of the weakest goes from every block. The paper's LoRA recovery is `--repair lora`.
+#include <algorithm>
+#include <set>
+
 #include "espalier/core/error.h"
+#include "espalier/core/ranking.h"
 #include "espalier/core/rng.h"
+#include "espalier/graph/sublayers.h"
 #include "espalier/lab/criteria/amp_scores.h"
 #include "espalier/lab/methods/reproduce.h"
 #include "espalier/lab/methods/structures/unit_removal.h"
-#include "espalier/lab/tensor_bridge.h"
 #include "espalier/lab/torch.h"
 #include "espalier/structure/surgery.h"
 
@@ -24,14 +28,23 @@ int64_t inner_parameters(const Graph& graph) {
   return count;
 }
 
+std::string one_of(const PruneJob& job, const std::string& option, const std::vector<std::string>& known) {
+  const std::string value = job.option_text(option);
+  if (std::find(known.begin(), known.end(), value) == known.end())
+    throw UserError("03-amp", "option " + option, fmt::format("{}", fmt::join(known, ", ")), printable(value));
+  return value;
+}
+
 double model_ratio(const PruneJob& job, const Graph& graph) {
   const std::string layers = job.option_text("layers-worth");
   if (layers.empty()) return job.sparsity();
+  const int64_t blocks = job.option_int("layers-worth");
+  if (blocks < 1) throw UserError("03-amp", "option layers-worth", "at least 1", layers);
   int64_t first = 0;
   for (const auto& node : graph.nodes)
     if (node.block == 0)
       for (const auto& [role, name] : node.params) first += graph.parameter(name).count();
-  return static_cast<double>(job.option_int("layers-worth") * first) / static_cast<double>(graph.parameter_count());
+  return static_cast<double>(blocks * first) / static_cast<double>(graph.parameter_count());
 }
 
 std::vector<double> to_vector(const at::Tensor& scores) {
@@ -39,39 +52,52 @@ std::vector<double> to_vector(const at::Tensor& scores) {
   return {wide.data_ptr<double>(), wide.data_ptr<double>() + wide.numel()};
 }
 
-// Scores of every branch from one dense forward over each prompt, per-prompt means averaged without weights.
+// Per-prompt scores of the branches of one block, averaged over the prompts without weights.
+void measure_block(PruneJob& job, const std::vector<SubLayer>& sublayers, BlockStream& stream, int block, Json& state) {
+  struct Branch {
+    const SubLayer* sublayer;
+    at::Tensor o_weight;  // of attention
+    PromptMean mean;
+  };
+  std::map<NodeId, Branch> branches;
+  for (const auto& sublayer : sublayers) {
+    if (sublayer.block != block) continue;
+    const NodeId n = sublayer.out_projection;
+    const std::string& name = job.graph().nodes[static_cast<size_t>(n)].name;
+    branches.emplace(n, Branch{&sublayer, sublayer.attention ? job.weight(n) : at::Tensor(), PromptMean(name)});
+  }
+  Observer observer;
+  observer.before = [&](NodeId n, const Node& node, std::vector<at::Tensor>& inputs) {
+    const auto found = branches.find(n);
+    if (found == branches.end()) return;
+    Branch& branch = found->second;
+    const at::Tensor x = inputs[0].flatten(0, 1);
+    if (!branch.sublayer->attention) return branch.mean.add(neuron_activations(x, node.name));
+    const int64_t head_size = job.graph().nodes[static_cast<size_t>(*branch.sublayer->attention)].integer("head_size");
+    branch.mean.add(head_contributions(x, branch.o_weight, x.size(1) / head_size, node.name));
+  };
+  stream.observe(observer);
+  for (const auto& [n, branch] : branches)
+    state[fmt::format("{}.{}", block, branch.sublayer->attention ? "heads" : "neurons")] = to_vector(branch.mean.mean());
+}
+
+// All scores, from one forward of the dense model over each prompt alone.
 Json measure_scores(PruneJob& job) {
-  const std::string order = job.option_text("prompt-order");
-  if (order != "first" && order != "random") throw UserError("03-amp", "option prompt-order", "first or random", order);
-  const auto sequences = job.prompts(job.option_int("prompts"), order == "random", job.option_int("max-length"));
+  const auto sequences = job.prompts(job.option_int("prompts"), one_of(job, "prompt-order", {"first", "random"}) == "random", job.option_int("max-length"));
   const auto sublayers = find_sublayers(job.graph());
   Json scores = Json::object();
   job.for_each_block(
-      sequences, 0,
-      [&](BlockStream& stream, int block, Json& state) {
-        std::map<NodeId, PromptMean> means;
-        Observer observer;
-        observer.before = [&](NodeId n, const Node& node, std::vector<at::Tensor>& inputs) {
-          for (const auto& sublayer : sublayers) {
-            if (sublayer.out_projection != n) continue;
-            PromptMean& mean = means.try_emplace(n, node.name).first->second;
-            const at::Tensor x = inputs[0].flatten(0, 1);
-            if (sublayer.kind == SubLayer::Kind::kFfn) {
-              mean.add(neuron_activations(x, node.name));
-            } else {
-              const int64_t head_size = job.graph().nodes[static_cast<size_t>(*sublayer.attention)].integer("head_size");
-              mean.add(head_contributions(x, job.weight(n), x.size(1) / head_size, node.name));
-            }
-          }
-        };
-        stream.observe(observer);
-        for (const auto& [n, mean] : means) {
-          const bool attention = std::any_of(sublayers.begin(), sublayers.end(), [&](const SubLayer& s) { return s.out_projection == n && s.attention; });
-          state[fmt::format("{}.{}", block, attention ? "heads" : "neurons")] = to_vector(mean.mean());
-        }
-      },
-      scores);
+      sequences, 0, [&](BlockStream& stream, int block, Json& state) { measure_block(job, sublayers, stream, block, state); }, scores);
   return scores;
+}
+
+// Without heads to cut (or without neurons) the whole ratio falls on the other kind.
+AmpBudget budget_of(double p, const CouplingGroup* heads, const CouplingGroup* neurons) {
+  if (heads && neurons) return amp_budget(p, heads->set_count, neurons->set_count);
+  const auto alone = [&](const CouplingGroup* group) {
+    return group ? std::min(round_half_even(p * static_cast<double>(group->set_count)), group->set_count - 1) : 0;
+  };
+  return {alone(heads), alone(neurons)};
 }
 
 // Lowest first for `standard`; the other criteria change the scores so that the same rule applies.
@@ -82,49 +108,36 @@ std::vector<double> ordered(const PruneJob& job, std::vector<double> scores, con
   } else if (criterion == "random") {
     Rng rng = job.rng("criterion/" + stream);
     for (double& score : scores) score = rng.uniform();
-  } else if (criterion != "standard") {
-    throw UserError("03-amp", "option criterion", "standard, reversed or random", printable(criterion));
   }
   return scores;
 }
 
-// Query heads' scores summed over the heads that one set of the group holds.
-std::vector<double> per_set(const std::vector<double>& heads, const CouplingGroup& group) {
-  std::vector<double> sums(static_cast<size_t>(group.set_count), 0);
-  const size_t queries = heads.size() / sums.size();
-  for (size_t h = 0; h < heads.size(); ++h) sums[h / queries] += heads[h];
-  return sums;
-}
-
 void prune(PruneJob& job) {
-  const std::string scope = job.option_text("scope");
-  if (scope != "both" && scope != "heads" && scope != "mlp") throw UserError("03-amp", "option scope", "both, heads or mlp", scope);
+  const std::string scope = one_of(job, "scope", {"both", "heads", "mlp"});
+  one_of(job, "criterion", {"standard", "reversed", "random"});
   Graph& graph = job.graph();
   const int64_t before = graph.parameter_count();
   const double p = amp_inner_ratio(model_ratio(job, graph), before, inner_parameters(graph));
   const Json scores = measure_scores(job);
-  const auto widths = block_widths(graph);
-  // With one KV head there is no group to remove: query heads go and K and V stay.
-  const bool mqa = std::all_of(widths.begin(), widths.end(), [](const BlockWidths& w) { return !w.attention || w.kv_heads == 1; });
-  CouplingOptions options;
-  options.head_unit = mqa ? HeadUnit::kQueryHead : HeadUnit::kKvGroup;
-  options.protect = job.settings().protect;
-  const Coupling coupling = find_coupling(graph, options);
+  const Units units = find_units(job);
   std::vector<GroupCut> cuts;
   Json counts = Json::array();
   for (int block = 0; block < graph.block_count; ++block) {
-    const CouplingGroup* heads = units_of(coupling, GroupKind::kHeads, block);
-    const CouplingGroup* neurons = units_of(coupling, GroupKind::kNeurons, block);
-    const AmpBudget budget = amp_budget(p, heads ? heads->set_count : 1, neurons ? neurons->set_count : 1);
-    const std::string head_key = fmt::format("{}.heads", block), neuron_key = fmt::format("{}.neurons", block);
-    if (heads && scope != "mlp" && budget.heads > 0)
-      cuts.push_back(lowest_removed(job, *heads, per_set(ordered(job, scores.at(head_key), head_key), *heads), budget.heads, mqa ? "head" : "kv_group"));
-    if (neurons && scope != "heads" && budget.neurons > 0)
-      cuts.push_back(lowest_removed(job, *neurons, ordered(job, scores.at(neuron_key), neuron_key), budget.neurons, "neuron"));
-    counts.push_back({{"block", block}, {"heads", budget.heads}, {"neurons", budget.neurons}});
+    const CouplingGroup* heads = scope == "mlp" ? nullptr : units.coupling.find(GroupKind::kHeads, block);
+    const CouplingGroup* neurons = scope == "heads" ? nullptr : units.coupling.find(GroupKind::kNeurons, block);
+    const AmpBudget budget = budget_of(p, heads, neurons);
+    const auto remove = [&](const CouplingGroup* group, const char* table, int64_t count) -> int64_t {
+      if (!group) return 0;
+      const std::string key = fmt::format("{}.{}", block, table);
+      const auto parts = ordered(job, scores.at(key).get<std::vector<double>>(), key);
+      cuts.push_back(lowest_removed(job, *group, sums_per_set(parts, *group), count, units.name_of(group->kind)));
+      return group->set_count - std::ssize(cuts.back().kept);
+    };
+    const int64_t head_count = remove(heads, "heads", budget.heads), neuron_count = remove(neurons, "neurons", budget.neurons);
+    counts.push_back({{"block", block}, {"heads", head_count}, {"neurons", neuron_count}});
   }
-  cut(graph, coupling, cuts);
-  job.findings() = {{"inner_ratio", p}, {"removed_per_block", counts}, {"scores", scores}};
+  cut(graph, units.coupling, cuts);
+  job.findings() = {{"inner_ratio", p}, {"head_unit", units.name_of(GroupKind::kHeads)}, {"removed_per_block", counts}, {"scores", scores}};
   job.reached(removed_share(before, graph));
 }
 

@@ -1,18 +1,26 @@
 // Baseline B7, ShortGPT (2024): the blocks whose output points where their input does go, all at once.
+#include <algorithm>
+
 #include "espalier/core/error.h"
 #include "espalier/core/ranking.h"
 #include "espalier/lab/criteria/block_influence.h"
+#include "espalier/lab/methods/job.h"
 #include "espalier/lab/methods/reproduce.h"
-#include "espalier/lab/methods/structures/unit_removal.h"
 #include "espalier/lab/torch.h"
 #include "espalier/structure/surgery.h"
 
 namespace espalier {
 namespace {
 
+bool has_protected_node(const PruneJob& job, int block) {
+  const auto nodes = job.graph().nodes_of_block(block);
+  return std::any_of(nodes.begin(), nodes.end(), [&](NodeId n) { return job.is_protected(job.graph().nodes[static_cast<size_t>(n)].name); });
+}
+
 void prune(PruneJob& job) {
   Graph& graph = job.graph();
-  const int64_t before = graph.parameter_count();
+  const std::string order = job.option_text("order");
+  if (order != "lowest" && order != "highest" && order != "random") throw UserError("shortgpt", "option order", "lowest, highest or random", printable(order));
   Json scores = Json::array();
   job.for_each_block(
       job.windows(), 4096,
@@ -28,22 +36,26 @@ void prune(PruneJob& job) {
         state.push_back(one.influence()[0].item<double>());
       },
       scores);
-  const std::string order = job.option_text("order");
-  if (order != "lowest" && order != "highest" && order != "random") throw UserError("shortgpt", "option order", "lowest, highest or random", printable(order));
   Rng rng = job.rng("order");
   std::vector<float> values;
-  for (const auto& score : scores)
-    values.push_back(order == "random" ? static_cast<float>(rng.uniform()) : order == "highest" ? -score.get<float>() : score.get<float>());
+  std::vector<int> open;  // blocks that may go
+  for (int block = 0; block < graph.block_count; ++block) {
+    if (has_protected_node(job, block)) continue;
+    const auto score = scores.at(static_cast<size_t>(block)).get<float>();
+    open.push_back(block);
+    values.push_back(order == "random" ? static_cast<float>(rng.uniform()) : order == "highest" ? -score : score);
+  }
   const int64_t count = removal_count(job.sparsity(), graph.block_count);
+  if (count > std::ssize(open)) throw UserError("shortgpt", "blocks to remove", fmt::format("at most {} that are not protected", open.size()), fmt::format("{}", count));
   std::vector<int> blocks;
-  for (int64_t block : select_smallest(values, count)) {
-    blocks.push_back(static_cast<int>(block));
+  for (int64_t place : select_smallest(values, count)) {
+    const int block = open[static_cast<size_t>(place)];
+    blocks.push_back(block);
     job.note_removed({{"unit", "layer"}, {"node", fmt::format("blocks.{}", block)}, {"indices", {block}}});
   }
   job.findings() = {{"block_influence", scores}, {"removed", blocks}};
-  const double share = static_cast<double>(blocks.size()) / static_cast<double>(graph.block_count);
+  job.reached(static_cast<double>(blocks.size()) / static_cast<double>(graph.block_count));
   if (!blocks.empty()) remove_blocks(graph, blocks, job.model().family->block_prefix(graph));
-  job.reached(job.settings().of == "params" ? removed_share(before, graph) : share);
 }
 
 Reproduction reproduce(ReproduceContext& context) {

@@ -1,18 +1,35 @@
-// What structured methods share: the sub-layers' scores per unit become a cut of the coupling groups.
+// What structured methods share: scores of heads and neurons become a cut of the coupling groups.
 #pragma once
 
-#include "espalier/graph/sublayers.h"
+#include <functional>
+#include <string>
+#include <vector>
+
 #include "espalier/lab/methods/job.h"
 #include "espalier/structure/surgery.h"
 
 namespace espalier {
 
-// Head groups or neurons of a block, from the coupling; nullptr when the block has none that may be cut.
-const CouplingGroup* units_of(const Coupling& coupling, GroupKind kind, int block);
+// What can be cut in every block. With several KV heads whole KV groups go; with a single one (MQA) query heads go and K
+// and V stay.
+struct Units {
+  Coupling coupling;
+  bool query_heads = false;
+  std::string name_of(GroupKind kind) const;  // "head", "kv_group", "neuron"
+};
+Units find_units(const PruneJob& job);
 
-// Keeps all but the `remove` lowest of a group's sets (lowest index first among equals), noting what went.
-// scores: one a set.
+// Scores of consecutive parts (query heads, channels of the output projection) summed over the parts of each set.
+std::vector<double> sums_per_set(const std::vector<double>& parts, const CouplingGroup& group);
+
+// Keeps all but the `remove` lowest of a group's sets (lowest index first among equals; aligned: fewer may go), noting
+// what went. scores: one a set.
 GroupCut lowest_removed(PruneJob& job, const CouplingGroup& group, const std::vector<double>& scores, int64_t remove, const std::string& unit);
+
+// Removes the job's share of heads and of neurons from every block in [first, last) and cuts the graph. Reached is the
+// mean over those groups of the share that went. Findings: "scores" by group, "params_share" of the model removed.
+using SetScores = std::function<std::vector<double>(const CouplingGroup& group)>;
+void remove_share_of_units(PruneJob& job, int first, int last, const SetScores& scores_of);
 
 // Share of the parameters that are gone.
 double removed_share(int64_t params_before, const Graph& graph);
