@@ -132,7 +132,7 @@ struct Search {
     Progress progress("removing sub-layers", budget.remove, "sub-layer");
     progress.advance(std::ssize(options.start.removed));
     options.on_step = [&](const Removals& so_far) {
-      ablation.accept(so_far.removed);
+      if (std::ssize(so_far.removed) < budget.remove) ablation.accept(so_far.removed);
       job.save_state("search", {{"removed", so_far.removed},
                                 {"distance", so_far.distance},
                                 {"evaluations", so_far.evaluations},

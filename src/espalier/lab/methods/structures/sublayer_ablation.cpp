@@ -21,8 +21,8 @@ SublayerAblation::SublayerAblation(const Graph& graph, const std::vector<SubLaye
     interpreter_.run(values, 0, interpreter_.block_range(0).first);
     streams_.emplace_back(static_cast<size_t>(graph_.block_count));
     streams_[s][0] = values.at(interpreter_.block_input(0));
-    if (metric_ != Metric::kPerplexity) reference_.push_back(logits(s, 0));
     if (cache_) store_streams(s, 0);
+    if (metric_ != Metric::kPerplexity) reference_.push_back(logits(s, cache_ ? graph_.block_count - 1 : 0));
   }
 }
 
