@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "espalier/cli/requests.h"
+#include "espalier/requests/requests.h"
 
 namespace espalier {
 

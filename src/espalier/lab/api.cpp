@@ -1,8 +1,9 @@
 // The laboratory's door: what the program calls after opening libespalier-lab.
+#include "espalier/lab/api.h"
+
 #include <chrono>
 #include <filesystem>
 
-#include "espalier/cli/lab.h"
 #include "espalier/core/assets.h"
 #include "espalier/core/error.h"
 #include "espalier/core/file.h"

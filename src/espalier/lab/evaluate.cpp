@@ -7,7 +7,6 @@
 #include "espalier/lab/methods/runner.h"
 
 namespace espalier {
-namespace {
 
 std::vector<int32_t> tokens_of(const std::filesystem::path& data, const Model& model, int64_t limit) {
   TokenStream stream(data, Tokenizer::load(model.path));
@@ -21,14 +20,12 @@ std::vector<int32_t> tokens_of(const std::filesystem::path& data, const Model& m
   return ids;
 }
 
-}  // namespace
-
 Json run_eval(const EvalRequest& request) {
   if (!request.metric.empty() && request.metric != "ppl" && request.metric != "kl")
     throw UserError("--metric", request.metric, "ppl or kl for a language model", request.metric);
   const Model model = open_model(request.model);
   const auto data = resolve_data(request.data.empty() ? "evaluation.txt" : request.data);
-  const int64_t length = request.length ? request.length : std::min<int64_t>(model.context_length, 2048);
+  const int64_t length = request.length ? request.length : default_length(model.context_length);
   if (length < 2 || length > model.context_length)
     throw UserError("--length", "tokens a window", fmt::format("2 to the model's context {}", model.context_length), fmt::format("{}", length));
   const int64_t stride = request.stride ? request.stride : length;

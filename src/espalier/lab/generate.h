@@ -1,8 +1,8 @@
 // Text from a language model on the interpreter, with a KV cache.
 #pragma once
 
-#include "espalier/cli/requests.h"
 #include "espalier/core/json.h"
+#include "espalier/requests/requests.h"
 
 namespace espalier {
 

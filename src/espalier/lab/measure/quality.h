@@ -1,6 +1,7 @@
 // How good is a language model on a text, and how far is it from its dense original.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 
 #include "espalier/graph/graph.h"
@@ -20,6 +21,9 @@ struct Quality {
   std::optional<double> kl;         // mean over positions of KL(dense ‖ this), nats
   std::optional<double> agreement;  // share of positions where both put the same token first
 };
+
+// Tokens a sequence when nobody says: what the model was trained for, at most 2048 as the field reports it.
+inline int64_t default_length(int64_t context_length) { return std::min<int64_t>(context_length, 2048); }
 
 // Windows of `length` tokens, a new one every `stride` (length: no overlap). A window's first token is never scored,
 // nor what an earlier window scored. The last, shorter window counts when it has at least two tokens.

@@ -9,6 +9,7 @@
 #include "espalier/core/signals.h"
 #include "espalier/io/safetensors.h"
 #include "espalier/io/text_dataset.h"
+#include "espalier/lab/measure/quality.h"
 #include "espalier/lab/tensor_bridge.h"
 #include "espalier/lab/torch.h"
 
@@ -19,6 +20,15 @@ const std::string kMaskPrefix = "mask/";
 
 [[noreturn]] void bad_option(const std::string& where, const std::string& name, const char* expected, const std::string& found) {
   throw UserError(where, "option " + name, expected, fmt::format("'{}'", printable(found)));
+}
+
+// A pattern with a slip in it would protect nothing and say nothing.
+void check_patterns(const std::vector<std::string>& patterns, const Graph& graph) {
+  std::vector<std::string> names;
+  for (const auto& node : graph.nodes) names.push_back(node.name);
+  for (const auto& pattern : patterns)
+    if (std::none_of(names.begin(), names.end(), [&](const auto& name) { return matches_pattern(name, pattern); }))
+      user_error("--protect: '{}' matches no layer{}", printable(pattern), did_you_mean(pattern, names));
 }
 
 }  // namespace
@@ -32,7 +42,9 @@ PruneJob::PruneJob(const Method& method, Model& model, CalibrationSource source,
       user_error("{}: unknown option '{}'{}; it takes {}", method_.id, printable(name), did_you_mean(name, known),
                  known.empty() ? "none" : fmt::format("{}", fmt::join(known, ", ")));
   }
-  if (source_.length == 0) source_.length = std::min<int64_t>(model_.context_length, 2048);
+  // Without a run this is the check before any work; later an earlier step may have removed what a pattern names.
+  if (!run) check_patterns(settings_.protect, model_.graph);
+  if (source_.length == 0) source_.length = default_length(model_.context_length);
 }
 
 std::string PruneJob::option_text(const std::string& name) const {

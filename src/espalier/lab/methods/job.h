@@ -25,7 +25,7 @@ namespace espalier {
 struct CalibrationSource {
   std::filesystem::path data;
   std::shared_ptr<const Tokenizer> tokenizer;
-  int64_t samples = 128, length = 0;  // length 0: the model's context length, at most 2048
+  int64_t samples = 128, length = 0;  // length 0: default_length()
 };
 
 struct JobSettings {

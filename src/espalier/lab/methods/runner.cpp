@@ -4,7 +4,6 @@
 
 #include <chrono>
 
-#include "espalier/cli/recipe.h"
 #include "espalier/core/assets.h"
 #include "espalier/core/error.h"
 #include "espalier/core/file.h"
@@ -14,16 +13,20 @@
 #include "espalier/families/output.h"
 #include "espalier/graph/operator.h"
 #include "espalier/io/text_dataset.h"
+#include "espalier/lab/evaluate.h"
 #include "espalier/lab/measure/quality.h"
 #include "espalier/lab/methods/job.h"
 #include "espalier/lab/repair/repair.h"
 #include "espalier/lab/torch.h"
+#include "espalier/requests/recipe.h"
 #include "espalier/structure/mask.h"
 
 namespace espalier {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+constexpr const char* kDefaultText = "calibration.txt";  // embedded
 
 bool has_tokenizer(const std::filesystem::path& model) {
   for (const char* name : {"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"})
@@ -43,9 +46,9 @@ bool wants_data(const PruneRequest& request) {
 CalibrationSource calibration_of(const PruneRequest& request, const Model& model) {
   CalibrationSource source;
   source.samples = request.calib.samples;
-  source.length = request.calib.length;
+  source.length = request.calib.length ? request.calib.length : default_length(model.context_length);
   if (!wants_data(request)) return source;
-  source.data = resolve_data(request.calib.data.empty() ? "calibration.txt" : request.calib.data);
+  source.data = resolve_data(request.calib.data.empty() ? kDefaultText : request.calib.data);
   if (source.length > model.context_length)
     throw UserError("--length", "tokens a calibration sequence", fmt::format("at most the model's context {}", model.context_length),
                     fmt::format("{}", source.length));
@@ -79,6 +82,25 @@ JobSettings settings_of(const PruneRequest& request, const StepRequest& step, co
   settings.uniform = request.uniform;
   settings.seed = request.common.seed;
   return settings;
+}
+
+// The request with every default filled in: what the stored recipe says. Checks methods, options and budgets, so that
+// what is wrong is said before any work. An option whose default is empty (chosen from the model) stays unsaid.
+PruneRequest completed(PruneRequest request, Model& model, const CalibrationSource& source) {
+  if (!source.data.empty()) {
+    if (request.calib.data.empty()) request.calib.data = kDefaultText;
+    request.calib.length = source.length;
+  }
+  const PruneRequest asked = request;
+  for (auto& step : request.steps) {
+    const Method& method = find_method(step.method);
+    const PruneJob job(method, model, source, settings_of(asked, step, method), nullptr, 0);
+    step.method = method.id;
+    step.of = job.settings().of;
+    for (const auto& [name, value] : job.all_options())
+      if (!value.empty()) step.options.try_emplace(name, value);
+  }
+  return request;
 }
 
 // Everything that determines the result, so that --resume cannot mix two runs.
@@ -142,12 +164,8 @@ Json quality_json(const Quality& quality) {
 }
 
 Json measure_both(const PruneRequest& request, const Model& dense, const Model& pruned) {
-  const auto tokenizer = Tokenizer::load(dense.path);
-  TokenStream stream(resolve_data(request.eval_data), tokenizer);
-  std::vector<int32_t> ids;
-  while (stream.next(ids)) {
-  }
-  const int64_t length = std::min<int64_t>(dense.context_length, 2048);
+  const auto ids = tokens_of(resolve_data(request.eval_data), dense, 0);
+  const int64_t length = default_length(dense.context_length);
   const auto windows = windows_of(ids, length, length);
   return {{"dense", quality_json(measure_quality(dense.graph, windows, length, length))},
           {"pruned", quality_json(measure_quality(pruned.graph, windows, length, length, &dense.graph))}};
@@ -175,19 +193,16 @@ int64_t widest_input(const Graph& graph) {
 Model open_model(const std::string& path_or_name) { return load_model(resolve_model(path_or_name)); }
 
 Json size_to_json(const Graph& graph, int64_t context_length) {
-  const Size size = measure_size(graph, std::min<int64_t>(context_length, 2048));
+  const Size size = measure_size(graph, default_length(context_length));
   return {{"params", size.params}, {"flops", size.flops}, {"bytes", size.bytes}};
 }
 
-Json run_prune(const PruneRequest& request) {
+Json run_prune(const PruneRequest& asked) {
   const auto start = Clock::now();
-  for (const auto& step : request.steps) find_method(step.method);  // a wrong name must not wait for the model
-  Model model = open_model(request.model);
-  const CalibrationSource source = calibration_of(request, model);
-  for (size_t i = 0; i < request.steps.size(); ++i) {
-    const Method& method = find_method(request.steps[i].method);
-    PruneJob(method, model, source, settings_of(request, request.steps[i], method), nullptr, 0);  // options are checked before any work
-  }
+  for (const auto& step : asked.steps) find_method(step.method);  // a wrong name must not wait for the model
+  Model model = open_model(asked.model);
+  const CalibrationSource source = calibration_of(asked, model);
+  const PruneRequest request = completed(asked, model, source);
   const Model dense = open_model(request.model);
   RunDirectory run(request.out, fingerprint_of(request, model, source), {request.force, request.resume, model.path});
   if (run.finished_result()) return *run.finished_result();
@@ -246,8 +261,7 @@ Json plan_prune(const PruneRequest& request) {
     for (const auto& [name, value] : job.all_options()) options[name] = value;
     steps.push_back({{"method", method.id}, {"asked", job.sparsity()}, {"of", job.settings().of}, {"options", options}});
   }
-  const int64_t length = source.length ? source.length : std::min<int64_t>(model.context_length, 2048);
-  const int64_t tokens = uses_data ? source.samples * length : 0;
+  const int64_t tokens = uses_data ? source.samples * source.length : 0;
   int64_t hidden = 0;
   for (const auto& parameter : model.graph.parameters())
     if (parameter->shape().size() == 1) hidden = std::max(hidden, parameter->shape()[0]);
@@ -256,7 +270,7 @@ Json plan_prune(const PruneRequest& request) {
   uint64_t memory = (300u << 20) + 2 * block + states + (uses_gram ? wide * wide * 8 * 2 : 0);
   if (uses_gradients) memory += static_cast<uint64_t>(model.graph.parameter_count()) * 12;
   const uint64_t disk = 2 * model.graph.parameter_bytes() + 2 * states;
-  const Size size = measure_size(model.graph, length);
+  const Size size = measure_size(model.graph, source.length);
   const double flops = 2.0 * size.flops * static_cast<double>(tokens) * (uses_gradients ? 3 : 1);
   constexpr double kFlopsPerSecond = 30e9;  // one core of an AVX2 machine in fp32 GEMM, conservatively
   Json result = {{"model", model.path.string()},

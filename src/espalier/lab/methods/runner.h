@@ -1,9 +1,9 @@
 // Runs a pruning request: loads, prunes step by step, writes, re-opens and verifies.
 #pragma once
 
-#include "espalier/cli/requests.h"
 #include "espalier/core/json.h"
 #include "espalier/families/family.h"
+#include "espalier/requests/requests.h"
 
 namespace espalier {
 

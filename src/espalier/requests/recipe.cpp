@@ -1,4 +1,4 @@
-#include "espalier/cli/recipe.h"
+#include "espalier/requests/recipe.h"
 
 #include <fmt/ranges.h>
 

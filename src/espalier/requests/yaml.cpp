@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cctype>
 
-#include "espalier/cli/recipe.h"
+#include "espalier/requests/recipe.h"
 #include "espalier/core/error.h"
 #include "espalier/core/file.h"
 

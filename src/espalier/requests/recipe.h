@@ -10,8 +10,8 @@
 #include <filesystem>
 #include <string>
 
-#include "espalier/cli/requests.h"
 #include "espalier/core/json.h"
+#include "espalier/requests/requests.h"
 
 namespace espalier {
 
