@@ -83,16 +83,24 @@ RunDirectory::RunDirectory(const fs::path& out, const Json& fingerprint, const R
   if (!left_over) {
     check_output(out_, options);
     make_directories(work_);
+  } else if (!fs::exists(work_ / RunLock::kName) && !fs::is_empty(work_)) {
+    user_error("{}: not the directory of a run, which needs this name; give another --out", work_.string());
   }
-  lock_.acquire(work_, out_.string());
-  roll_back_replacement();
-  if (left_over) check_output(out_, options);
-  open_or_create(fingerprint, options);
+  try {
+    lock_.acquire(work_, out_.string());
+    roll_back_replacement();
+    if (left_over) check_output(out_, options);
+    open_or_create(fingerprint, options);
+  } catch (...) {
+    remove_fruitless_work();
+    throw;
+  }
 }
 
 RunDirectory::~RunDirectory() { set_resume_hint(""); }
 
 fs::path RunDirectory::staging() const { return work_ / "out"; }
+fs::path RunDirectory::replaced() const { return work_ / "replaced"; }
 
 bool RunDirectory::finished_before(const std::string& fingerprint_hash) {
   if (!fs::is_regular_file(out_ / kManifestName)) return false;
@@ -123,7 +131,7 @@ void RunDirectory::open_or_create(const Json& fingerprint, const RunOptions& opt
     resumed_ = true;
     return set_resume_hint(kResumeHint);
   }
-  if (!options.force)
+  if (!options.force && has_state())
     user_error("{}: an unfinished run is there; continue it with --resume or discard it with --force", out_.string());
   begin(fingerprint);
 }
@@ -157,7 +165,7 @@ void RunDirectory::finish(const Json& result) {
   remove_unfinished_files(staging());
   write_manifest(staging(), {{"espalier", ESPALIER_VERSION}, {"fingerprint", fingerprint_hash_}, {"result", result}});
   move_into_place();
-  discard();
+  discard_or_warn();
 }
 
 // With RENAME_EXCHANGE old and new change places in one step. Where the file system lacks it, the old one waits in
@@ -166,20 +174,46 @@ void RunDirectory::move_into_place() {
   if (!fs::exists(out_)) {
     rename_or_fail(staging(), out_);
   } else if (::renameat2(AT_FDCWD, staging().c_str(), AT_FDCWD, out_.c_str(), RENAME_EXCHANGE) != 0) {
-    rename_or_fail(out_, work_ / "replaced");
-    rename_or_fail(staging(), out_);
+    rename_or_fail(out_, replaced());
+    try {
+      rename_or_fail(staging(), out_);
+    } catch (const UserError&) {
+      roll_back_replacement();
+      throw;
+    }
   }
   fsync_directory(out_.parent_path());
 }
 
+bool RunDirectory::holds_replaced() const { return !fs::exists(out_) && fs::exists(replaced()); }
+
 void RunDirectory::roll_back_replacement() {
-  if (!fs::exists(out_) && fs::exists(work_ / "replaced")) rename_or_fail(work_ / "replaced", out_);
+  if (holds_replaced() && ::rename(replaced().c_str(), out_.c_str()) != 0)
+    user_error("{}: cannot put the previous result back from {}: {}", out_.string(), replaced().string(),
+               std::strerror(errno));
 }
 
 void RunDirectory::discard() {
   set_resume_hint("");
+  if (holds_replaced()) user_error("{}: kept, it holds the previous {}", work_.string(), out_.filename().string());
   remove_tree(work_);
   lock_.release();
+}
+
+// What went wrong before must not be hidden by a clean-up that fails as well.
+void RunDirectory::discard_or_warn() {
+  try {
+    discard();
+  } catch (const UserError& error) {
+    warn("{}", error.what());
+  }
+}
+
+// After a failure to begin: what stands there is of use only with checkpoints, or while another run works in it.
+void RunDirectory::remove_fruitless_work() {
+  std::error_code ignored;
+  if (lock_.held() && !has_state()) return discard_or_warn();
+  fs::remove(work_, ignored);  // if empty
 }
 
 bool RunDirectory::keeps_work() const {
@@ -190,17 +224,17 @@ Json RunDirectory::guard(const std::function<Json()>& body) {
   try {
     return body();
   } catch (const Interrupted&) {
-    if (!has_state()) discard();
+    if (!has_state()) discard_or_warn();
     throw;
   } catch (const UserError& error) {
     if (keeps_work()) user_error("{}; the work so far is kept in {}: {}", error.what(), work_.string(), kResumeHint);
-    discard();
+    discard_or_warn();
     throw;
   } catch (...) {
     if (keeps_work()) {
       warn("the work so far is kept in {}: {}", work_.string(), kResumeHint);
     } else {
-      discard();
+      discard_or_warn();
     }
     throw;
   }

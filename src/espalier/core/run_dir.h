@@ -28,8 +28,8 @@ class RunDirectory {
  public:
   // Checks OUT, takes the lock, and compares the fingerprint when resuming. UserError: OUT exists without force; OUT is
   // a place that must never be replaced (an ancestor of the working directory, home or source; a Git work tree);
-  // another live run (names pid and host); an unfinished run with neither resume nor force; a resumed run whose
-  // fingerprint differs (names the first differing key).
+  // another live run (names pid and host); an unfinished run with checkpoints and neither resume nor force; a
+  // resumed run whose fingerprint differs (names the first differing key); an OUT.partial that no run made.
   RunDirectory(const std::filesystem::path& out, const Json& fingerprint, const RunOptions& options);
   ~RunDirectory();  // releases the lock; leaves the files
   RunDirectory(const RunDirectory&) = delete;
@@ -60,7 +60,11 @@ class RunDirectory {
  private:
   void open_or_create(const Json& fingerprint, const RunOptions& options);
   void begin(const Json& fingerprint);
+  std::filesystem::path replaced() const;  // where an old OUT waits while the new one takes its place
+  bool holds_replaced() const;
   void roll_back_replacement();
+  void discard_or_warn();
+  void remove_fruitless_work();
   bool finished_before(const std::string& fingerprint_hash);
   bool has_state() const;
   bool keeps_work() const;

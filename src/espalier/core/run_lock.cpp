@@ -58,8 +58,14 @@ bool still_named(int fd, const fs::path& path) {
 
 void write_text(int fd, const fs::path& path) {
   const auto text = fmt::format("{} {}\n", ::getpid(), host_name());
-  if (::ftruncate(fd, 0) != 0 || ::pwrite(fd, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size()))
-    user_error("{}: cannot write the lock: {}", path.string(), std::strerror(errno));
+  bool written = ::ftruncate(fd, 0) == 0;
+  for (size_t done = 0; written && done < text.size();) {
+    const ssize_t put = ::pwrite(fd, text.data() + done, text.size() - done, static_cast<off_t>(done));
+    if (put < 0 && errno == EINTR) continue;
+    written = put > 0;
+    done += written ? static_cast<size_t>(put) : 0;
+  }
+  if (!written) user_error("{}: cannot write the lock: {}", path.string(), std::strerror(errno));
 }
 
 }  // namespace

@@ -18,6 +18,7 @@ class RunLock {
   // with `what` as the place that it works on.
   void acquire(const std::filesystem::path& directory, const std::string& what);
   void release();
+  bool held() const { return fd_ >= 0; }
   static constexpr const char* kName = "lock";
 
  private:
