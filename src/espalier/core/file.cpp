@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <new>
 
 #include "espalier/core/error.h"
 
@@ -36,21 +37,26 @@ struct stat regular_file_info(const Descriptor& descriptor, const std::filesyste
   return info;
 }
 
+// OpenSSL reports by return values; what is hashed here needs memory only, so nothing else can fail.
 class Sha256 {
  public:
-  Sha256() : context_(EVP_MD_CTX_new()) { EVP_DigestInit_ex(context_, EVP_sha256(), nullptr); }
-  ~Sha256() { EVP_MD_CTX_free(context_); }
-  void update(const void* data, size_t bytes) { EVP_DigestUpdate(context_, data, bytes); }
+  Sha256() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
+    require(context_ && EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr));
+  }
+  void update(const void* data, size_t bytes) { require(EVP_DigestUpdate(context_.get(), data, bytes)); }
   std::string hex() {
     unsigned char digest[32];
-    EVP_DigestFinal_ex(context_, digest, nullptr);
+    require(EVP_DigestFinal_ex(context_.get(), digest, nullptr));
     std::string text;
     for (unsigned char byte : digest) text += fmt::format("{:02x}", byte);
     return text;
   }
 
  private:
-  EVP_MD_CTX* context_;
+  static void require(bool done) {
+    if (!done) throw std::bad_alloc();
+  }
+  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_;
 };
 
 }  // namespace
@@ -129,7 +135,7 @@ void AtomicFile::write_at(uint64_t offset, const void* data, size_t bytes) {
   while (bytes > 0) {
     ssize_t put = ::pwrite(fd_, from, bytes, static_cast<off_t>(offset));
     if (put < 0 && errno == EINTR) continue;
-    if (put < 0) fail("write", errno, offset);
+    if (put <= 0) fail("write", put < 0 ? errno : ENOSPC, offset);
     from += put;
     bytes -= static_cast<size_t>(put);
     offset += static_cast<uint64_t>(put);
