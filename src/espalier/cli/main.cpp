@@ -1,9 +1,14 @@
 // The espalier program: finds the verb, and turns every way to fail into one line and an exit code.
+#include <unistd.h>
+
+#include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <filesystem>
 #include <new>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "espalier/cli/console.h"
@@ -71,12 +76,40 @@ int fail_as_bug(const char* what) {
           what, ESPALIER_VERSION));
 }
 
-std::string out_of_memory() {
-  constexpr uint64_t kMega = 1u << 20;
-  return fmt::format(
-      "espalier: error: not enough memory: {} MB were in use at most, {} MB are still available, and one allocation "
-      "beyond that failed; `espalier plan` estimates the need, smaller --samples or --length lower it",
-      peak_rss_bytes() / kMega, available_memory_bytes() / kMega);
+// Of libstdc++, of the system (a thread needs memory, too), and of libtorch, whose error has no type of its own here.
+bool is_lack_of_memory(const std::exception& error) {
+  if (dynamic_cast<const std::bad_alloc*>(&error)) return true;
+  if (const auto* system = dynamic_cast<const std::system_error*>(&error))
+    return system->code() == std::errc::not_enough_memory || system->code() == std::errc::resource_unavailable_try_again;
+  return std::strstr(error.what(), "can't allocate memory") != nullptr;
+}
+
+constexpr const char* kShortMessage = "espalier: error: not enough memory\n";
+
+int fail_for_lack_of_memory() {
+  try {
+    constexpr uint64_t kMega = 1u << 20;
+    return fail(kUserMistake,
+                fmt::format("espalier: error: not enough memory: {} MB were in use at most, {} MB are still available, "
+                            "and one allocation beyond that failed; `espalier plan` estimates the need, smaller "
+                            "--samples or --length lower it",
+                            peak_rss_bytes() / kMega, available_memory_bytes() / kMega));
+  } catch (const std::bad_alloc&) {  // not even for the message
+    std::fputs(kShortMessage, stderr);  // stderr has no buffer
+    return kUserMistake;
+  }
+}
+
+// A destructor that had to allocate, as those of large JSON documents do.
+[[noreturn]] void on_terminate() {
+  try {
+    if (const auto error = std::current_exception()) std::rethrow_exception(error);
+  } catch (const std::bad_alloc&) {
+    std::fputs(kShortMessage, stderr);
+    ::_exit(kUserMistake);
+  } catch (...) {
+  }
+  std::abort();
 }
 
 int guarded(const std::vector<std::string>& arguments) {
@@ -89,10 +122,8 @@ int guarded(const std::vector<std::string>& arguments) {
   } catch (const std::filesystem::filesystem_error& error) {
     // Permissions, names too long, a disk that fails: the surroundings, not our logic.
     return fail(kUserMistake, fmt::format("espalier: error: {}: {}", error.path1().string(), error.code().message()));
-  } catch (const std::bad_alloc&) {
-    return fail(kUserMistake, out_of_memory());
   } catch (const std::exception& error) {
-    return fail_as_bug(error.what());
+    return is_lack_of_memory(error) ? fail_for_lack_of_memory() : fail_as_bug(error.what());
   }
 }
 
@@ -100,6 +131,7 @@ int guarded(const std::vector<std::string>& arguments) {
 }  // namespace espalier
 
 int main(int argc, char** argv) {
+  std::set_terminate(espalier::on_terminate);
   espalier::ensure_standard_descriptors();
   espalier::install_signal_handlers();
   return espalier::guarded(std::vector<std::string>(argv + std::min(argc, 1), argv + argc));
