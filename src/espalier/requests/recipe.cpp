@@ -116,7 +116,7 @@ StepRequest read_step(const Json& value, const std::string& where) {
   if (!options) return step;
   if (!options->is_object()) throw UserError(where, "set", "a map of option names and values", describe(*options));
   for (const auto& [name, option] : options->items()) {
-    if (!option.is_string()) throw UserError(where, "set." + name, "one value", describe(option));
+    if (!option.is_string()) throw UserError(where, "set." + printable(name), "one value", describe(option));
     step.options[name] = option.get<std::string>();
   }
   return step;

@@ -117,7 +117,8 @@ Json read_yaml(const std::filesystem::path& path) {
   try {
     return Converter(path.string()).convert(YAML::Load(text));
   } catch (const YAML::Exception& error) {
-    user_error("{}:{}:{}: not YAML: {}", path.string(), error.mark.line + 1, error.mark.column + 1, error.msg);
+    user_error("{}:{}:{}: not YAML: {}", path.string(), error.mark.line + 1, error.mark.column + 1,
+               printable(error.msg, 200));  // it quotes the file
   }
 }
 
