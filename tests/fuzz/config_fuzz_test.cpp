@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/fuzz/mutate.h"
+#include "tests/fuzz/runner.h"
 
 namespace espalier::fuzz {
 namespace {
@@ -19,6 +19,7 @@ std::vector<Json> seed_configs() {
 TEST(ConfigFuzz, BytesAtRandom) {
   std::vector<std::string> seeds;
   for (const auto& config : seed_configs()) seeds.push_back(config.dump());
+  keep_seeds(seeds);
   for (const auto& seed : seeds) EXPECT_TRUE(run(seed)) << seed;
   Rng rng(1, "config bytes");
   int accepted = 0;
