@@ -29,7 +29,7 @@ TEST(Prune, WritesASmallerModelThatEvaluatesAndSaysWhatItDid) {
   TempDir dir;
   const std::string out = (dir / "amp").string();
   const Json result = json_of(espalier({"prune", kModel, "--method", "amp", "--sparsity", "0.2", "--set", "prompts=8", "-o", out, "--json"}));
-  EXPECT_EQ(result.at("method"), "amp");
+  EXPECT_EQ(result.at("method"), "03-amp");
   EXPECT_LT(result.at("after").at("params").get<int64_t>(), result.at("before").at("params").get<int64_t>());
   EXPECT_NEAR(result.at("sparsity").at("reached").get<double>(), 0.2, 0.05);
   EXPECT_FALSE(result.at("removed").empty());
@@ -61,36 +61,54 @@ TEST(Prune, PackedResultsAreSmallerAndEvaluateAlike) {
   EXPECT_EQ(value("none"), value("bitmap"));
 }
 
-TEST(Prune, ResumesAfterKill9ToTheSameBytes) {
-  TempDir dir;
-  const std::vector<std::string> arguments = {"prune", kModel, "--method", "wanda", "--sparsity", "0.5", "--samples", "24", "--threads", "1", "-q"};
-  auto with_out = [&](const char* name, bool resume) {
-    auto all = arguments;
-    all.insert(all.end(), {"-o", (dir / name).string()});
+// A run that is stopped between its checkpoints, against one that is not.
+class PruneResumed : public ::testing::Test {
+ protected:
+  std::vector<std::string> command(const std::string& name, bool resume = false) const {
+    std::vector<std::string> all = {"prune", kModel,      "--method", "wanda", "--sparsity", "0.5", "--samples", "24",
+                                    "-q",    "--threads", "1",        "-o",    (dir_ / name).string()};
     if (resume) all.push_back("--resume");
     return all;
-  };
-  ASSERT_EQ(espalier(with_out("straight", false)).exit_code, 0);
+  }
 
-  std::vector<std::string> command = with_out("killed", false);
-  command.insert(command.begin(), program_path());
-  std::vector<char*> argv;
-  for (auto& argument : command) argv.push_back(argument.data());
-  argv.push_back(nullptr);
-  pid_t pid = 0;
-  ASSERT_EQ(::posix_spawn(&pid, argv[0], nullptr, nullptr, argv.data(), environ), 0);
-  const auto second_block = dir / "killed.partial" / "step0-block00001.safetensors";
-  for (int i = 0; i < 3000 && !std::filesystem::exists(second_block) && !std::filesystem::exists(dir / "killed"); ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  ::kill(pid, SIGKILL);
-  ::waitpid(pid, nullptr, 0);
-  ASSERT_TRUE(std::filesystem::exists(second_block));
-  EXPECT_FALSE(std::filesystem::exists(dir / "killed"));
+  // Sends the signal once the second block is written; the status of waitpid().
+  int stop_with(int signal) {
+    const pid_t pid = start_espalier(command("stopped"), dir_ / "err");
+    const auto second_block = dir_ / "stopped.partial" / "step0-block00001.safetensors";
+    for (int i = 0; i < 3000 && !std::filesystem::exists(second_block) && !std::filesystem::exists(dir_ / "stopped"); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    ::kill(pid, signal);
+    int status = 0;
+    ::waitpid(pid, &status, 0);
+    EXPECT_TRUE(std::filesystem::exists(second_block));
+    EXPECT_FALSE(std::filesystem::exists(dir_ / "stopped"));
+    return status;
+  }
 
-  ESP_EXPECT_MISTAKE(espalier(with_out("killed", false)), "--resume");
-  const ProgramEnd resumed = espalier(with_out("killed", true));
-  ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
-  EXPECT_EQ(hash_of_weights(dir / "killed"), hash_of_weights(dir / "straight"));
+  void expect_the_same_bytes_after_resuming() {
+    ESP_EXPECT_MISTAKE(espalier(command("stopped")), "--resume");
+    const ProgramEnd resumed = espalier(command("stopped", true));
+    ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
+    EXPECT_FALSE(std::filesystem::exists(dir_ / "stopped.partial"));
+    ASSERT_EQ(espalier(command("straight")).exit_code, 0);
+    EXPECT_EQ(hash_of_weights(dir_ / "stopped"), hash_of_weights(dir_ / "straight"));
+  }
+
+  TempDir dir_;
+};
+
+TEST_F(PruneResumed, AfterKill9) {
+  EXPECT_TRUE(WIFSIGNALED(stop_with(SIGKILL)));
+  expect_the_same_bytes_after_resuming();
+}
+
+TEST_F(PruneResumed, AfterCtrlC) {
+  const int status = stop_with(SIGINT);
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 130);
+  const std::string said = read_file(dir_ / "err", 4096);
+  EXPECT_NE(said.find("espalier: interrupted: run the same command with --resume to go on"), std::string::npos) << said;
+  expect_the_same_bytes_after_resuming();
 }
 
 TEST(Prune, RefusesWrongInputWithOneLine) {

@@ -46,6 +46,22 @@ inline ProgramEnd run_command(std::vector<std::string> command, const std::strin
           read_file(err, kMost)};
 }
 
+// Starts the program and returns at once; the caller waits for the process.
+inline pid_t start_espalier(std::vector<std::string> arguments, const std::filesystem::path& err = "/dev/null") {
+  arguments.insert(arguments.begin(), program_path());
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, err.c_str(), O_WRONLY | O_CREAT, 0600);
+  std::vector<char*> argv;
+  for (auto& argument : arguments) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  pid_t pid = 0;
+  const int failed = ::posix_spawn(&pid, argv[0], &actions, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  if (failed) throw std::runtime_error("cannot start " + arguments[0]);
+  return pid;
+}
+
 inline ProgramEnd espalier(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), program_path());
   return run_command(std::move(arguments));
@@ -54,12 +70,12 @@ inline ProgramEnd espalier(std::vector<std::string> arguments) {
 }  // namespace espalier::test
 
 // Exit 2, nothing on stdout, and one line "espalier: error: …" with every fragment in it.
-#define ESP_EXPECT_MISTAKE(end_expression, fragment)                           \
-  {                                                                            \
-    const ::espalier::test::ProgramEnd end = end_expression;                   \
-    EXPECT_EQ(end.exit_code, 2) << end.err;                                    \
-    EXPECT_EQ(end.out, "");                                                    \
-    EXPECT_EQ(end.err.rfind("espalier: error: ", 0), 0u) << end.err;           \
-    EXPECT_EQ(std::count(end.err.begin(), end.err.end(), '\n'), 1) << end.err; \
-    EXPECT_NE(end.err.find(fragment), std::string::npos) << end.err;           \
+#define ESP_EXPECT_MISTAKE(end_expression, fragment)                                       \
+  {                                                                                        \
+    const ::espalier::test::ProgramEnd mistake = end_expression;                           \
+    EXPECT_EQ(mistake.exit_code, 2) << mistake.err;                                        \
+    EXPECT_EQ(mistake.out, "");                                                            \
+    EXPECT_EQ(mistake.err.rfind("espalier: error: ", 0), 0u) << mistake.err;               \
+    EXPECT_EQ(std::count(mistake.err.begin(), mistake.err.end(), '\n'), 1) << mistake.err; \
+    EXPECT_NE(mistake.err.find(fragment), std::string::npos) << mistake.err;               \
   }
