@@ -123,6 +123,22 @@ TEST_F(RunDir, UnfinishedRunAsksWhatToDo) {
   EXPECT_TRUE(fs::is_empty(run.staging()));
 }
 
+TEST_F(RunDir, WithoutCheckpointsAnUnfinishedRunIsNoLoss) {
+  { RunDirectory killed(out_, config_, {}); }
+  EXPECT_TRUE(fs::exists(partial_ / "config.json"));
+  RunDirectory run(out_, config_, {});
+  EXPECT_FALSE(run.resumed());
+  complete(run);
+  EXPECT_FALSE(fs::exists(partial_));
+}
+
+TEST_F(RunDir, ADirectoryThatNoRunMadeIsLeftAlone) {
+  fs::create_directory(partial_);
+  std::ofstream(partial_ / "notes.txt") << "mine";
+  ESP_EXPECT_USER_ERROR(RunDirectory(out_, config_, {.force = true}), "not the directory of a run");
+  EXPECT_EQ(read_file(partial_ / "notes.txt", 10), "mine");
+}
+
 TEST_F(RunDir, ResumeFindsItsState) {
   leave_unfinished();
   std::ofstream(partial_ / "out/model.bin.partial-77") << "torn";
