@@ -15,9 +15,7 @@ class ConfigHostile : public ::testing::Test {
  protected:
   // Loads a tiny model whose config.json has `key` replaced by `text` (any bytes).
   Model load_with(const std::string& type, const std::string& key, const std::string& text) {
-    test::TinyOptions options;
-    if (type == "gpt2" || type == "opt") options.kv_heads = options.heads;
-    test::TinyModel tiny = test::tiny_model(type, options);
+    test::TinyModel tiny = test::tiny_model(type, {});
     if (!std::filesystem::exists(dir_ / type)) test::write_tiny(dir_ / type, tiny);
     tiny.config[key] = "@@";
     std::string config = tiny.config.dump();

@@ -26,21 +26,14 @@ std::set<std::string> parameter_names(const Graph& graph) {
   return names;
 }
 
-test::TinyOptions options_for(const std::string& type) {
-  test::TinyOptions options;
-  if (type == "gpt2" || type == "opt") options.kv_heads = options.heads;
-  return options;
-}
-
 class FamilyOf : public ::testing::TestWithParam<const char*> {
  protected:
   test::TempDir dir_;
 };
 
 TEST_P(FamilyOf, UsesEveryTensorOnceAndInfersItsShapes) {
-  const auto options = options_for(GetParam());
-  Model model = test::load_tiny(dir_ / "m", GetParam(), options);
-  EXPECT_EQ(parameter_names(model.graph), tensor_names(test::tiny_model(GetParam(), options)));
+  Model model = test::load_tiny(dir_ / "m", GetParam());
+  EXPECT_EQ(parameter_names(model.graph), tensor_names(test::tiny_model(GetParam(), {})));
   infer_shapes(model.graph, {{2, 7}});
   EXPECT_EQ(model.graph.values[static_cast<size_t>(model.graph.outputs[0])].shape, (Shape{2, 7, 31}));
   EXPECT_EQ(model.graph.block_count, 3);
@@ -49,7 +42,7 @@ TEST_P(FamilyOf, UsesEveryTensorOnceAndInfersItsShapes) {
 }
 
 TEST_P(FamilyOf, NamesATensorThatIsMissing) {
-  auto tiny = test::tiny_model(GetParam(), options_for(GetParam()));
+  auto tiny = test::tiny_model(GetParam(), {});
   auto gone = std::find_if(tiny.tensors.begin(), tiny.tensors.end(),
                            [](const auto& spec) { return spec.name.find(".1.") != std::string::npos; });
   const std::string name = gone->name;
@@ -59,14 +52,14 @@ TEST_P(FamilyOf, NamesATensorThatIsMissing) {
 }
 
 TEST_P(FamilyOf, NamesATensorThatDoesNotBelong) {
-  auto tiny = test::tiny_model(GetParam(), options_for(GetParam()));
+  auto tiny = test::tiny_model(GetParam(), {});
   tiny.add("model.surprise.weight", {3});
   write_tiny(dir_ / "m", tiny);
   ESP_EXPECT_USER_ERROR(load_model(dir_ / "m"), "'model.surprise.weight' [3], which this architecture does not have");
 }
 
 TEST_P(FamilyOf, BlockPrefixNamesItsBlocks) {
-  const Model model = test::load_tiny(dir_ / "m", GetParam(), options_for(GetParam()));
+  const Model model = test::load_tiny(dir_ / "m", GetParam());
   const std::string prefix = model.family->block_prefix(model.graph);
   ASSERT_NE(prefix.find("{}"), std::string::npos);
   const std::string first = prefix.substr(0, prefix.find("{}")) + "0.";
@@ -115,7 +108,7 @@ class FamilyDetails : public ::testing::Test {
 
 TEST_F(FamilyDetails, Gpt2WithAndWithoutPrefixAndItsOldBuffers) {
   for (const char* prefix : {"none", "transformer."}) {
-    test::TinyOptions options = options_for("gpt2");
+    test::TinyOptions options;
     options.prefix = prefix;
     auto tiny = test::tiny_gpt2(options);
     const std::string at = std::string(prefix) == "none" ? "" : prefix;
@@ -132,7 +125,7 @@ TEST_F(FamilyDetails, Gpt2WithAndWithoutPrefixAndItsOldBuffers) {
 }
 
 TEST_F(FamilyDetails, Gpt2AttentionScales) {
-  test::TinyOptions options = options_for("gpt2");
+  test::TinyOptions options;
   auto scale_of = [&](const Json& config, int block) {
     options.config = config;
     return test::load_tiny(dir_ / "m", "gpt2", options)
@@ -145,7 +138,7 @@ TEST_F(FamilyDetails, Gpt2AttentionScales) {
 }
 
 TEST_F(FamilyDetails, Gpt2InnerWidthDefaultsToFourTimesHidden) {
-  test::TinyOptions options = options_for("gpt2");
+  test::TinyOptions options;
   options.ffn = 128;
   const Model model = test::load_tiny(dir_ / "m", "gpt2", options);
   EXPECT_TRUE(model.config.at("n_inner").is_null());
@@ -154,7 +147,7 @@ TEST_F(FamilyDetails, Gpt2InnerWidthDefaultsToFourTimesHidden) {
 
 TEST_F(FamilyDetails, OptPrefixesAndProjections) {
   for (const char* prefix : {"model.decoder.", "decoder."}) {
-    test::TinyOptions options = options_for("opt");
+    test::TinyOptions options;
     options.prefix = prefix;
     options.embed = 16;
     const Model model = test::load_tiny(dir_ / prefix, "opt", options);

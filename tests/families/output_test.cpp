@@ -23,8 +23,7 @@ std::vector<int64_t> first(int64_t count) {
 
 class Output : public ::testing::Test {
  protected:
-  Model load(const std::string& type, test::TinyOptions options = {}) {
-    if (type == "gpt2" || type == "opt") options.kv_heads = options.heads;
+  Model load(const std::string& type, const test::TinyOptions& options = {}) {
     return test::load_tiny(dir_ / fmt::format("in{}", ++count_), type, options);
   }
   std::filesystem::path fresh() {
@@ -243,6 +242,31 @@ TEST_F(Output, SparseWeightsPack) {
   EXPECT_LT(std::filesystem::file_size(packed / "model.safetensors"),
             std::filesystem::file_size(plain / "model.safetensors"));
   round_trip(load_model(packed));  // a packed model is a source like any other
+}
+
+// Seen by a packed weight that cannot be unpacked: opening, cutting and counting do not meet the damage.
+TEST_F(Output, OpeningAPackedModelUnpacksNothing) {
+  const std::string name = "model.layers.1.mlp.up_proj.weight";
+  Model model = load("llama");
+  Parameter& sparse = model.graph.parameter(name);
+  auto values = sparse.load().to_floats();
+  for (size_t i = 0; i < values.size(); ++i)
+    if (i % 4) values[i] = 0;
+  sparse.assign(Tensor::from_floats(sparse.shape(), values));
+  const auto out = fresh();
+  write_model(model, out, {true, UINT64_MAX, {}});
+  std::string file = read_file(out / "model.safetensors", 1 << 20);
+  const std::string bitmap(4, '\x11');  // every fourth bit
+  const size_t at = file.find(bitmap + bitmap + bitmap);
+  ASSERT_NE(at, std::string::npos);
+  file[at] = '\x10';
+  write_file_atomically(out / "model.safetensors", file);
+  Model read = load_model(out);
+  EXPECT_EQ(read.graph.parameter_count(), model.graph.parameter_count());
+  cut_group(read, "blocks.1.neurons", 24);
+  EXPECT_EQ(read.graph.parameter(name).shape(), (Shape{24, 32}));
+  EXPECT_EQ(read.graph.parameter(name).dtype(), DType::kF32);
+  ESP_EXPECT_USER_ERROR(read.graph.parameter(name).load(), name);
 }
 
 TEST_F(Output, SideFilesComeAlongAndNothingElse) {

@@ -17,7 +17,8 @@
 namespace espalier::test {
 
 struct TinyOptions {
-  int64_t hidden = 32, heads = 4, kv_heads = 2, head_size = 8, ffn = 48, layers = 3, vocab = 31, context = 64;
+  int64_t hidden = 32, heads = 4, head_size = 8, ffn = 48, layers = 3, vocab = 31, context = 64;
+  int64_t kv_heads = 2;  // of Llama-like models and Phi
   bool tied = false;
   DType dtype = DType::kF32;
   std::string prefix = "";       // of GPT-2 and OPT names: "" means the usual one
@@ -73,30 +74,38 @@ inline void write_tiny(const std::filesystem::path& directory, const TinyModel& 
   writer.commit();
 }
 
+// What the configurations and the projections of Llama-like models and Phi share.
+inline Json rotary_decoder_config(const TinyOptions& o, const std::string& type) {
+  return {{"model_type", type},
+          {"hidden_size", o.hidden},
+          {"num_attention_heads", o.heads},
+          {"num_key_value_heads", o.kv_heads},
+          {"intermediate_size", o.ffn},
+          {"num_hidden_layers", o.layers},
+          {"vocab_size", o.vocab},
+          {"max_position_embeddings", o.context},
+          {"rope_theta", 10000.0},
+          {"tie_word_embeddings", o.tied}};
+}
+
+inline void add_grouped_qkv(TinyModel& m, const std::string& at, const TinyOptions& o, bool bias) {
+  m.linear(at + "q_proj", o.hidden, o.heads * o.head_size, bias);
+  m.linear(at + "k_proj", o.hidden, o.kv_heads * o.head_size, bias);
+  m.linear(at + "v_proj", o.hidden, o.kv_heads * o.head_size, bias);
+}
+
 // type: llama, mistral, qwen2 or qwen3
 inline TinyModel tiny_llama(const TinyOptions& o, const std::string& type = "llama") {
   TinyModel m;
-  m.config = {{"model_type", type},
-              {"hidden_size", o.hidden},
-              {"num_attention_heads", o.heads},
-              {"num_key_value_heads", o.kv_heads},
-              {"intermediate_size", o.ffn},
-              {"num_hidden_layers", o.layers},
-              {"vocab_size", o.vocab},
-              {"max_position_embeddings", o.context},
-              {"rms_norm_eps", 1e-5},
-              {"rope_theta", 10000.0},
-              {"hidden_act", "silu"},
-              {"tie_word_embeddings", o.tied}};
+  m.config = rotary_decoder_config(o, type);
+  m.config.update({{"rms_norm_eps", 1e-5}, {"hidden_act", "silu"}});
   if (o.heads * o.head_size != o.hidden || type == "qwen3") m.config["head_dim"] = o.head_size;
   m.config.update(o.config);
   const bool attention_bias = m.config.value("attention_bias", false), mlp_bias = m.config.value("mlp_bias", false);
   m.add("model.embed_tokens.weight", {o.vocab, o.hidden});
   for (int64_t i = 0; i < o.layers; ++i) {
     const std::string at = fmt::format("model.layers.{}.", i), self = at + "self_attn.", mlp = at + "mlp.";
-    m.linear(self + "q_proj", o.hidden, o.heads * o.head_size, attention_bias || type == "qwen2");
-    m.linear(self + "k_proj", o.hidden, o.kv_heads * o.head_size, attention_bias || type == "qwen2");
-    m.linear(self + "v_proj", o.hidden, o.kv_heads * o.head_size, attention_bias || type == "qwen2");
+    add_grouped_qkv(m, self, o, attention_bias || type == "qwen2");
     m.linear(self + "o_proj", o.heads * o.head_size, o.hidden, attention_bias);
     if (type == "qwen3") m.add(self + "q_norm.weight", {o.head_size});
     if (type == "qwen3") m.add(self + "k_norm.weight", {o.head_size});
@@ -178,27 +187,16 @@ inline TinyModel tiny_opt(const TinyOptions& o) {
 
 inline TinyModel tiny_phi(const TinyOptions& o) {
   TinyModel m;
-  m.config = {{"model_type", "phi"},
-              {"hidden_size", o.hidden},
-              {"num_attention_heads", o.heads},
-              {"num_key_value_heads", o.kv_heads},
-              {"intermediate_size", o.ffn},
-              {"num_hidden_layers", o.layers},
-              {"vocab_size", o.vocab},
-              {"max_position_embeddings", o.context},
-              {"layer_norm_eps", 1e-5},
-              {"rope_theta", 10000.0},
-              {"partial_rotary_factor", 0.5},
-              {"hidden_act", "gelu_new"},
-              {"qk_layernorm", o.qk_norm},
-              {"tie_word_embeddings", o.tied}};
+  m.config = rotary_decoder_config(o, "phi");
+  m.config.update({{"layer_norm_eps", 1e-5},
+                   {"partial_rotary_factor", 0.5},
+                   {"hidden_act", "gelu_new"},
+                   {"qk_layernorm", o.qk_norm}});
   m.config.update(o.config);
   m.add("model.embed_tokens.weight", {o.vocab, o.hidden});
   for (int64_t i = 0; i < o.layers; ++i) {
     const std::string at = fmt::format("model.layers.{}.", i), self = at + "self_attn.";
-    m.linear(self + "q_proj", o.hidden, o.heads * o.head_size, true);
-    m.linear(self + "k_proj", o.hidden, o.kv_heads * o.head_size, true);
-    m.linear(self + "v_proj", o.hidden, o.kv_heads * o.head_size, true);
+    add_grouped_qkv(m, self, o, true);
     m.linear(self + "dense", o.heads * o.head_size, o.hidden, true);
     if (o.qk_norm) m.layer_norm(self + "q_layernorm", o.head_size);
     if (o.qk_norm) m.layer_norm(self + "k_layernorm", o.head_size);
@@ -219,31 +217,16 @@ inline TinyModel tiny_model(const std::string& type, const TinyOptions& options)
                          : tiny_llama(options, type);
 }
 
+inline void write_tiny(const std::filesystem::path& dir, const std::string& type, const TinyOptions& o = {}) {
+  write_tiny(dir, tiny_model(type, o), o.dtype);
+}
 inline void write_tiny_llama(const std::filesystem::path& dir, const TinyOptions& o = {}) {
-  write_tiny(dir, tiny_llama(o), o.dtype);
-}
-inline void write_tiny_mistral(const std::filesystem::path& dir, const TinyOptions& o = {}) {
-  write_tiny(dir, tiny_llama(o, "mistral"), o.dtype);
-}
-inline void write_tiny_qwen2(const std::filesystem::path& dir, const TinyOptions& o = {}) {
-  write_tiny(dir, tiny_llama(o, "qwen2"), o.dtype);
-}
-inline void write_tiny_qwen3(const std::filesystem::path& dir, const TinyOptions& o = {}) {
-  write_tiny(dir, tiny_llama(o, "qwen3"), o.dtype);
-}
-inline void write_tiny_gpt2(const std::filesystem::path& dir, const TinyOptions& o = {}) {
-  write_tiny(dir, tiny_gpt2(o), o.dtype);
-}
-inline void write_tiny_opt(const std::filesystem::path& dir, const TinyOptions& o = {}) {
-  write_tiny(dir, tiny_opt(o), o.dtype);
-}
-inline void write_tiny_phi(const std::filesystem::path& dir, const TinyOptions& o = {}) {
-  write_tiny(dir, tiny_phi(o), o.dtype);
+  write_tiny(dir, "llama", o);
 }
 
 // Written and loaded.
 inline Model load_tiny(const std::filesystem::path& dir, const std::string& type, const TinyOptions& options = {}) {
-  write_tiny(dir, tiny_model(type, options), options.dtype);
+  write_tiny(dir, type, options);
   return load_model(dir);
 }
 

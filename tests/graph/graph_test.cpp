@@ -39,6 +39,23 @@ TEST(ParameterTest, AssignForgetsCuts) {
   EXPECT_EQ(parameter.load().to_floats(), (std::vector<float>{7, 8}));
 }
 
+TEST(ParameterTest, FetchesItsBytesWhenTheyAreAskedFor) {
+  int fetched = 0;
+  Parameter parameter("w", DType::kF32, {2, 3}, [&] {
+    ++fetched;
+    return Tensor::from_floats({2, 3}, std::vector<float>{0, 1, 2, 3, 4, 5});
+  });
+  parameter.cut(1, {0, 2});
+  EXPECT_EQ(parameter.byte_size(), 16u);
+  EXPECT_EQ(fetched, 0);
+  EXPECT_EQ(parameter.load().to_floats(), (std::vector<float>{0, 2, 3, 5}));
+  EXPECT_EQ(fetched, 1);
+  parameter.assign(Tensor(DType::kBF16, {7}));
+  EXPECT_EQ(parameter.load().shape(), (Shape{7}));
+  EXPECT_EQ(parameter.dtype(), DType::kBF16);
+  EXPECT_EQ(fetched, 1);
+}
+
 TEST(ParameterTest, CutsOutsideAreBugs) {
   Parameter parameter = counted({4});
   EXPECT_THROW(parameter.cut(0, {4}), Bug);

@@ -23,13 +23,19 @@ ValueId GraphBuilder::emit(Node node) {
 }
 
 void GraphBuilder::weight(Node& node, const std::string& role, const std::string& tensor, const Shape& expected) {
-  if (!checkpoint_.has(tensor)) user_error("{}: the architecture needs the tensor '{}', which the checkpoint lacks", where_, tensor);
-  const Tensor& value = checkpoint_.tensor(tensor);
-  if (value.shape() != expected)
-    throw UserError(where_, fmt::format("shape of the tensor '{}'", tensor), to_string(expected), to_string(value.shape()));
-  if (!is_floating(value.dtype()))
-    throw UserError(where_, fmt::format("type of the tensor '{}'", tensor), "a floating type", std::string(name_of(value.dtype())));
-  if (!graph_.has_parameter(tensor)) graph_.add_parameter(tensor, value);
+  if (!checkpoint_.has(tensor))
+    user_error("{}: the architecture needs the tensor '{}', which the checkpoint lacks", where_, tensor);
+  const Shape& shape = checkpoint_.shape(tensor);
+  const DType dtype = checkpoint_.dtype(tensor);
+  if (shape != expected)
+    throw UserError(where_, fmt::format("shape of the tensor '{}'", tensor), to_string(expected), to_string(shape));
+  if (!is_floating(dtype))
+    throw UserError(where_, fmt::format("type of the tensor '{}'", tensor), "a floating type",
+                    std::string(name_of(dtype)));
+  // Packed weights are unpacked when somebody asks for them.
+  if (!graph_.has_parameter(tensor))
+    graph_.add_parameter(
+        {tensor, dtype, shape, [owner = checkpoint_.shared_from_this(), tensor] { return owner->tensor(tensor); }});
   node.params[role] = tensor;
 }
 
@@ -45,7 +51,8 @@ ValueId GraphBuilder::embedding(const std::string& name, ValueId ids, int64_t vo
   return emit(std::move(node));
 }
 
-ValueId GraphBuilder::position_embedding(const std::string& name, ValueId ids, int64_t positions, int64_t width, int64_t offset) {
+ValueId GraphBuilder::position_embedding(const std::string& name, ValueId ids, int64_t positions, int64_t width,
+                                         int64_t offset) {
   Node node = start("PositionEmbedding", name, {ids});
   weight(node, "weight", name + ".weight", {positions + offset, width});
   node.attributes["offset"] = offset;
@@ -102,8 +109,8 @@ ValueId GraphBuilder::head_layer_norm(const std::string& name, ValueId x, int64_
   return emit(std::move(node));
 }
 
-ValueId GraphBuilder::rotary(const std::string& name, ValueId x, int64_t head_size, const std::vector<double>& inverse_frequency,
-                             double scale) {
+ValueId GraphBuilder::rotary(const std::string& name, ValueId x, int64_t head_size,
+                             const std::vector<double>& inverse_frequency, double scale) {
   Node node = start("RotaryEmbedding", name, {x});
   node.attributes["head_size"] = head_size;
   node.attributes["inverse_frequency"] = inverse_frequency;
@@ -111,8 +118,8 @@ ValueId GraphBuilder::rotary(const std::string& name, ValueId x, int64_t head_si
   return emit(std::move(node));
 }
 
-ValueId GraphBuilder::attention(const std::string& name, ValueId q, ValueId k, ValueId v, int64_t head_size, double scale,
-                                int64_t window) {
+ValueId GraphBuilder::attention(const std::string& name, ValueId q, ValueId k, ValueId v, int64_t head_size,
+                                double scale, int64_t window) {
   Node node = start("Attention", name, {q, k, v});
   node.attributes["head_size"] = head_size;
   node.attributes["scale"] = scale;
@@ -141,8 +148,8 @@ std::vector<ValueId> GraphBuilder::split(const std::string& name, ValueId x, con
 Graph GraphBuilder::finish(ValueId output, int blocks, bool (*ignored)(const std::string& tensor)) {
   for (const auto& tensor : checkpoint_.names())
     if (!graph_.has_parameter(tensor) && !ignored(tensor))
-      user_error("{}: the checkpoint holds the tensor '{}' {}, which this architecture does not have", where_, printable(tensor),
-                 to_string(checkpoint_.tensor(tensor).shape()));
+      user_error("{}: the checkpoint holds the tensor '{}' {}, which this architecture does not have", where_,
+                 printable(tensor), to_string(checkpoint_.shape(tensor)));
   graph_.outputs = {output};
   graph_.block_count = blocks;
   graph_.check();
@@ -154,8 +161,8 @@ std::string block_name(const std::string& pattern, int64_t index) {
   return name.replace(name.find("{}"), 2, std::to_string(index));
 }
 
-int64_t layer_count(const Json& config, const std::string& key, const Checkpoint& checkpoint, const std::string& prefix_pattern,
-                    const std::string& where) {
+int64_t layer_count(const Json& config, const std::string& key, const Checkpoint& checkpoint,
+                    const std::string& prefix_pattern, const std::string& where) {
   const int64_t layers = json_int(config, key, where, 0, INT32_MAX);
   int64_t present = 0;
   const size_t head = prefix_pattern.find("{}");
@@ -167,15 +174,21 @@ int64_t layer_count(const Json& config, const std::string& key, const Checkpoint
   }
   // A block that lost both branches leaves no tensors behind and is not written, so the last index must be there.
   if (present != layers)
-    throw UserError(where, key, fmt::format("{}, as many as the checkpoint has tensors for ('{}')", present, prefix_pattern),
+    throw UserError(where, key,
+                    fmt::format("{}, as many as the checkpoint has tensors for ('{}')", present, prefix_pattern),
                     fmt::format("{}", layers));
   return layers;
 }
 
 std::string activation_kind(const std::string& word, const std::string& where) {
-  static const std::map<std::string, std::string> kinds = {
-      {"silu", "silu"},         {"swish", "silu"},          {"gelu", "gelu"},  {"gelu_new", "gelu_tanh"}, {"gelu_fast", "gelu_tanh"},
-      {"gelu_tanh", "gelu_tanh"}, {"gelu_pytorch_tanh", "gelu_tanh"}, {"relu", "relu"}};
+  static const std::map<std::string, std::string> kinds = {{"silu", "silu"},
+                                                           {"swish", "silu"},
+                                                           {"gelu", "gelu"},
+                                                           {"gelu_new", "gelu_tanh"},
+                                                           {"gelu_fast", "gelu_tanh"},
+                                                           {"gelu_tanh", "gelu_tanh"},
+                                                           {"gelu_pytorch_tanh", "gelu_tanh"},
+                                                           {"relu", "relu"}};
   auto found = kinds.find(word);
   if (found == kinds.end()) throw UserError(where, "activation", "silu, gelu, gelu_new or relu", printable(word));
   return found->second;

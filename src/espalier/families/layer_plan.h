@@ -6,7 +6,8 @@
 // and "attention_scale", where the family derives the scale from the block's index, which removing blocks changes.
 // Stock loaders know nothing of this block: they read models whose blocks are alike and whose head size the stock keys
 // tell. That is any uniform cut of neurons or layers; of heads or the hidden size in families with the key head_dim
-// (Llama-like and Phi, as far as the loader's version heeds it), not in GPT-2 and OPT.
+// (Llama-like and Phi, as far as the loader's version heeds it), not in GPT-2 and OPT. Where norms follow the sums (OPT
+// without do_layer_norm_before), a block whose branches were removed one by one keeps its norms and is none to them.
 #pragma once
 
 #include <string>

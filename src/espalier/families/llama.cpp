@@ -1,31 +1,22 @@
 // The Llama family: Llama 2/3, Mistral, Qwen2, Qwen3, SmolLM, TinyLlama. Pre-norm blocks with RMSNorm, rotary
 // positions, grouped-query attention and a gated MLP; they differ in biases, QK norm, window and tied embeddings.
 #include <algorithm>
-#include <cmath>
 #include <optional>
 
 #include "espalier/core/error.h"
-#include "espalier/families/builder.h"
 #include "espalier/families/family.h"
-#include "espalier/families/layer_plan.h"
-#include "espalier/families/rotary.h"
+#include "espalier/families/rotary_decoder.h"
 
 namespace espalier {
 namespace {
 
-constexpr const char* kBlock = "model.layers.{}.";
 constexpr const char *kFull = "full_attention", *kSliding = "sliding_attention";
 // What the absence of a key means to these architectures.
 constexpr int64_t kMaxWindowLayers = 28, kWindow = 4096, kQwen3HeadSize = 128;
 
-struct LlamaFacts {
-  int64_t hidden, vocab, layers, head_size, context;
+struct LlamaFacts : RotaryDecoderFacts {
   std::vector<int64_t> windows;  // of each block, 0: none
-  LayerPlan uniform;
-  double epsilon;
-  bool qkv_bias, out_bias, mlp_bias, qk_norm, tied;
-  std::string activation;
-  RotaryPlan rotary;
+  bool qkv_bias, out_bias, mlp_bias, qk_norm;
 };
 
 // A list of one word a block, else nothing.
@@ -62,40 +53,22 @@ std::vector<int64_t> read_windows(const Json& config, const std::string& type, i
   return windows;
 }
 
-int64_t read_head_size(const Json& config, const std::string& type, int64_t hidden, int64_t heads,
-                       const std::string& where) {
-  if (type == "qwen3" && !config.contains("head_dim")) return kQwen3HeadSize;
-  const int64_t derived = derived_head_size(hidden, heads);
-  const int64_t size = json_int_or(config, "head_dim", where, 2, 1 << 16, derived);
-  if (size == 0)
-    throw UserError(where, "num_attention_heads", fmt::format("a divisor of hidden_size {}", hidden),
-                    fmt::format("{}", heads));
-  return size;
-}
-
 LlamaFacts read_facts(const Json& config, const Checkpoint& checkpoint, const std::string& where) {
-  LlamaFacts facts{};
   const std::string type = json_string(config, "model_type", where);
-  facts.hidden = json_int(config, "hidden_size", where, 1, 1 << 20);
-  facts.vocab = json_int(config, "vocab_size", where, 1, 1 << 28);
-  facts.uniform.heads = json_int(config, "num_attention_heads", where, 1, 1 << 16);
-  facts.uniform.kv_heads =
-      json_int_or(config, "num_key_value_heads", where, 1, facts.uniform.heads, facts.uniform.heads);
-  facts.uniform.ffn = json_int(config, "intermediate_size", where, 1, 1 << 26);
-  facts.head_size = read_head_size(config, type, facts.hidden, facts.uniform.heads, where);
-  facts.context = json_int_or(config, "max_position_embeddings", where, 1, INT32_MAX, 2048);
-  facts.epsilon = json_number_or(config, "rms_norm_eps", where, 1e-6);
+  const int64_t absent_head_size = type == "qwen3" ? kQwen3HeadSize : 0;
+  LlamaFacts facts{read_rotary_decoder(config, checkpoint, where, {"rms_norm_eps", 1e-6, "silu", absent_head_size}),
+                   {},
+                   {},
+                   {},
+                   {},
+                   {}};
   const bool attention_bias = json_bool_or(config, "attention_bias", where, false);
   facts.qkv_bias = attention_bias || type == "qwen2";
   facts.out_bias = attention_bias && type != "qwen2";
   facts.mlp_bias = json_bool_or(config, "mlp_bias", where, false);
   facts.qk_norm = type == "qwen3";
-  facts.tied = json_bool_or(config, "tie_word_embeddings", where, false);
-  facts.activation = activation_kind(json_string_or(config, "hidden_act", where, "silu"), where);
   facts.rotary = rotary_plan(config, facts.head_size, facts.context, where);
-  facts.layers = layer_count(config, "num_hidden_layers", checkpoint, kBlock, where);
   facts.windows = read_windows(config, type, facts.layers, where);
-  facts.uniform.head_size = facts.head_size;
   return facts;
 }
 
@@ -109,10 +82,7 @@ ValueId attention(GraphBuilder& b, const std::string& at, ValueId x, const Llama
     q = b.head_norm(at + "q_norm", q, facts.head_size, facts.epsilon);
     k = b.head_norm(at + "k_norm", k, facts.head_size, facts.epsilon);
   }
-  q = b.rotary(at + "q_rotary", q, facts.head_size, facts.rotary.inverse_frequency, facts.rotary.scale);
-  k = b.rotary(at + "k_rotary", k, facts.head_size, facts.rotary.inverse_frequency, facts.rotary.scale);
-  const double scale = 1 / std::sqrt(static_cast<double>(facts.head_size));
-  const ValueId heads = b.attention(at + "attention", q, k, v, facts.head_size, scale, window);
+  const ValueId heads = rotary_attention(b, at, q, k, v, facts, window);
   return b.linear(at + "o_proj", heads, width, facts.hidden, facts.out_bias);
 }
 
@@ -129,7 +99,7 @@ Graph build(const Json& config, const Checkpoint& checkpoint, const std::string&
   GraphBuilder b(checkpoint, where);
   ValueId h = b.embedding("model.embed_tokens", b.token_ids(), facts.vocab, facts.hidden);
   for (int64_t i = 0; i < facts.layers; ++i) {
-    const std::string at = block_name(kBlock, i);
+    const std::string at = block_name(kRotaryDecoderBlock, i);
     const LayerPlan& plan = plans[static_cast<size_t>(i)];
     b.set_block(static_cast<int>(i));
     if (plan.heads > 0) {
@@ -146,9 +116,7 @@ Graph build(const Json& config, const Checkpoint& checkpoint, const std::string&
   h = b.rms_norm("model.norm", h, facts.hidden, facts.epsilon);
   const ValueId logits = facts.tied ? b.tied_linear("lm_head", h, "model.embed_tokens.weight")
                                     : b.linear("lm_head", h, facts.hidden, facts.vocab, false);
-  return b.finish(logits, static_cast<int>(facts.layers), [](const std::string& tensor) {
-    return tensor.ends_with("rotary_emb.inv_freq") || tensor == "lm_head.weight";
-  });
+  return b.finish(logits, static_cast<int>(facts.layers), is_ignored_by_rotary_decoder);
 }
 
 // Removing blocks shifts the windows of the others.
@@ -166,17 +134,13 @@ void write_windows(Json& config, const Graph& graph) {
 }
 
 void write_config(Json& config, const Graph& graph) {
-  const int64_t hidden = graph.parameter("model.embed_tokens.weight").shape().at(1);
-  write_widths(config, graph,
-               {"num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size",
-                "hidden_size"},
-               hidden);
+  write_rotary_decoder_widths(config, graph);
   write_windows(config, graph);
 }
 
 const RegisterFamily registered(
     {"llama", {"llama", "mistral", "qwen2", "qwen3"}, build, write_config, [](const Graph&) {
-       return std::string(kBlock);
+       return std::string(kRotaryDecoderBlock);
      }});
 
 }  // namespace

@@ -1,25 +1,14 @@
 // Phi 1, 1.5 and 2: attention and MLP read the same norm and are both added to the residual stream. Biases everywhere,
 // rotary positions on a part of each head, optional grouped-query attention and QK norm, untied head with bias.
-#include <cmath>
-
 #include "espalier/core/error.h"
-#include "espalier/families/builder.h"
 #include "espalier/families/family.h"
-#include "espalier/families/layer_plan.h"
-#include "espalier/families/rotary.h"
+#include "espalier/families/rotary_decoder.h"
 
 namespace espalier {
 namespace {
 
-constexpr const char* kBlock = "model.layers.{}.";
-
-struct PhiFacts {
-  int64_t hidden, vocab, layers, head_size, context;
-  LayerPlan uniform;
-  double epsilon;
-  bool qk_norm, tied;
-  std::string activation;
-  RotaryPlan rotary;
+struct PhiFacts : RotaryDecoderFacts {
+  bool qk_norm;
 };
 
 // Rotated channels of a head: the integer part of the factor's share.
@@ -34,26 +23,9 @@ int64_t rotary_size(const Json& config, int64_t head_size, const std::string& wh
 }
 
 PhiFacts read_facts(const Json& config, const Checkpoint& checkpoint, const std::string& where) {
-  PhiFacts facts{};
-  facts.hidden = json_int(config, "hidden_size", where, 1, 1 << 20);
-  facts.vocab = json_int(config, "vocab_size", where, 1, 1 << 28);
-  facts.uniform.heads = json_int(config, "num_attention_heads", where, 1, 1 << 16);
-  facts.uniform.kv_heads =
-      json_int_or(config, "num_key_value_heads", where, 1, facts.uniform.heads, facts.uniform.heads);
-  facts.uniform.ffn = json_int(config, "intermediate_size", where, 1, 1 << 26);
-  const int64_t derived = derived_head_size(facts.hidden, facts.uniform.heads);
-  facts.head_size = json_int_or(config, "head_dim", where, 2, 1 << 16, derived);
-  if (facts.head_size == 0)
-    throw UserError(where, "num_attention_heads", fmt::format("a divisor of hidden_size {}", facts.hidden),
-                    fmt::format("{}", facts.uniform.heads));
-  facts.uniform.head_size = facts.head_size;
-  facts.context = json_int_or(config, "max_position_embeddings", where, 1, INT32_MAX, 2048);
-  facts.epsilon = json_number_or(config, "layer_norm_eps", where, 1e-5);
+  PhiFacts facts{read_rotary_decoder(config, checkpoint, where, {"layer_norm_eps", 1e-5, "gelu_new"}), {}};
   facts.qk_norm = json_bool_or(config, "qk_layernorm", where, false);
-  facts.tied = json_bool_or(config, "tie_word_embeddings", where, false);
-  facts.activation = activation_kind(json_string_or(config, "hidden_act", where, "gelu_new"), where);
   facts.rotary = rotary_plan(config, rotary_size(config, facts.head_size, where), facts.context, where);
-  facts.layers = layer_count(config, "num_hidden_layers", checkpoint, kBlock, where);
   return facts;
 }
 
@@ -66,11 +38,7 @@ ValueId attention(GraphBuilder& b, const std::string& at, ValueId x, const PhiFa
     q = b.head_layer_norm(at + "q_layernorm", q, facts.head_size, facts.epsilon);
     k = b.head_layer_norm(at + "k_layernorm", k, facts.head_size, facts.epsilon);
   }
-  q = b.rotary(at + "q_rotary", q, facts.head_size, facts.rotary.inverse_frequency, facts.rotary.scale);
-  k = b.rotary(at + "k_rotary", k, facts.head_size, facts.rotary.inverse_frequency, facts.rotary.scale);
-  const double scale = 1 / std::sqrt(static_cast<double>(facts.head_size));
-  return b.linear(at + "dense", b.attention(at + "attention", q, k, v, facts.head_size, scale, 0), width, facts.hidden,
-                  true);
+  return b.linear(at + "dense", rotary_attention(b, at, q, k, v, facts, 0), width, facts.hidden, true);
 }
 
 ValueId mlp(GraphBuilder& b, const std::string& at, ValueId x, const PhiFacts& facts, int64_t ffn) {
@@ -94,27 +62,17 @@ Graph build(const Json& config, const Checkpoint& checkpoint, const std::string&
   ValueId h = b.embedding("model.embed_tokens", b.token_ids(), facts.vocab, facts.hidden);
   for (int64_t i = 0; i < facts.layers; ++i) {
     b.set_block(static_cast<int>(i));
-    h = block(b, block_name(kBlock, i), h, facts, plans[static_cast<size_t>(i)]);
+    h = block(b, block_name(kRotaryDecoderBlock, i), h, facts, plans[static_cast<size_t>(i)]);
   }
   b.set_block(static_cast<int>(facts.layers));
   h = b.layer_norm("model.final_layernorm", h, facts.hidden, facts.epsilon);
   const ValueId logits = facts.tied ? b.tied_linear("lm_head", h, "model.embed_tokens.weight", facts.vocab)
                                     : b.linear("lm_head", h, facts.hidden, facts.vocab, true);
-  return b.finish(logits, static_cast<int>(facts.layers), [](const std::string& tensor) {
-    return tensor.ends_with("rotary_emb.inv_freq") || tensor == "lm_head.weight";
-  });
+  return b.finish(logits, static_cast<int>(facts.layers), is_ignored_by_rotary_decoder);
 }
 
-void write_config(Json& config, const Graph& graph) {
-  const int64_t hidden = graph.parameter("model.embed_tokens.weight").shape().at(1);
-  write_widths(config, graph,
-               {"num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size",
-                "hidden_size"},
-               hidden);
-}
-
-const RegisterFamily registered({"phi", {"phi"}, build, write_config, [](const Graph&) {
-                                   return std::string(kBlock);
+const RegisterFamily registered({"phi", {"phi"}, build, write_rotary_decoder_widths, [](const Graph&) {
+                                   return std::string(kRotaryDecoderBlock);
                                  }});
 
 }  // namespace

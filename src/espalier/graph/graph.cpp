@@ -9,16 +9,23 @@
 namespace espalier {
 
 Parameter::Parameter(std::string name, Tensor source)
-    : name_(std::move(name)), source_(std::move(source)), shape_(source_.shape()) {}
+    : name_(std::move(name)), dtype_(source.dtype()), shape_(source.shape()), source_(std::move(source)) {}
+
+Parameter::Parameter(std::string name, DType dtype, Shape shape, std::function<Tensor()> fetch)
+    : name_(std::move(name)), dtype_(dtype), shape_(std::move(shape)), fetch_(std::move(fetch)) {}
+
+Tensor Parameter::source() const { return fetch_ ? fetch_() : source_; }
 
 Tensor Parameter::load() const {
-  Tensor result = source_;
+  Tensor result = source();
   for (const auto& [axis, kept] : kept_) result = take(result, axis, *kept);
   return result;
 }
 
 void Parameter::assign(Tensor value) {
   source_ = std::move(value);
+  fetch_ = nullptr;
+  dtype_ = source_.dtype();
   shape_ = source_.shape();
   kept_.clear();
 }
@@ -70,9 +77,13 @@ NodeId Graph::add_node(Node node) {
 }
 
 void Graph::add_parameter(std::string name, Tensor source) {
-  ESP_ASSERT(!has_parameter(name), "parameter {} declared twice", name);
-  parameters_.push_back(std::make_unique<Parameter>(name, std::move(source)));
-  by_name_[std::move(name)] = parameters_.back().get();
+  add_parameter(Parameter(std::move(name), std::move(source)));
+}
+
+void Graph::add_parameter(Parameter parameter) {
+  ESP_ASSERT(!has_parameter(parameter.name()), "parameter {} declared twice", parameter.name());
+  parameters_.push_back(std::make_unique<Parameter>(std::move(parameter)));
+  by_name_[parameters_.back()->name()] = parameters_.back().get();
 }
 
 Parameter& Graph::parameter(const std::string& name) {

@@ -2,6 +2,7 @@
 // Families and importers build graphs; everything else (cost, coupling, surgery, interpreter) only reads the nodes.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -24,15 +25,17 @@ class Parameter {
  public:
   Parameter() = default;
   Parameter(std::string name, Tensor source);
+  // fetch gives the bytes when they are asked for, of this dtype and shape, from any thread.
+  Parameter(std::string name, DType dtype, Shape shape, std::function<Tensor()> fetch);
 
   const std::string& name() const { return name_; }
   const Shape& shape() const { return shape_; }  // after the cuts
-  DType dtype() const { return source_.dtype(); }
+  DType dtype() const { return dtype_; }
   int64_t count() const { return element_count(shape_); }
   size_t byte_size() const { return static_cast<size_t>(count()) * size_of(dtype()); }
 
   Tensor load() const;                    // the cut tensor; no copy when nothing is cut
-  const Tensor& source() const { return source_; }
+  Tensor source() const;                  // uncut
   void assign(Tensor value);              // new weights; forgets the cuts
   void cut(size_t axis, const std::vector<int64_t>& kept);  // indices into the current shape
   void rename(std::string name) { name_ = std::move(name); }
@@ -40,8 +43,10 @@ class Parameter {
 
  private:
   std::string name_;
-  Tensor source_;
+  DType dtype_ = DType::kF32;
   Shape shape_;
+  Tensor source_;
+  std::function<Tensor()> fetch_;  // instead of source_; may be empty
   std::map<size_t, IndexList> kept_;
 };
 
@@ -81,6 +86,7 @@ class Graph {
 
   // Parameters, in declared (checkpoint) order. A name used by two nodes is one shared (tied) parameter.
   void add_parameter(std::string name, Tensor source);
+  void add_parameter(Parameter parameter);
   const std::vector<std::unique_ptr<Parameter>>& parameters() const { return parameters_; }
   bool has_parameter(const std::string& name) const { return by_name_.count(name) != 0; }
   Parameter& parameter(const std::string& name);

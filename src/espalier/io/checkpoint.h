@@ -16,7 +16,7 @@
 
 namespace espalier {
 
-class Checkpoint {
+class Checkpoint : public std::enable_shared_from_this<Checkpoint> {
  public:
   // A directory: model.safetensors, else model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json,
   // else the only *.safetensors in it. Or a file: .safetensors, .bin, .pt, .pth, .index.json. Reads headers, no
