@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Compares espalier's tokenizers with the libraries `tokenizers` and `sentencepiece`, id by id.
 
-usage: tokenizers_judge.py DUMP_PROGRAM SHARED_DIR [CASE…]
-       tokenizers_judge.py --fixtures SHARED_DIR OUT_DIR   writes small tokenizers with the ids that the libraries give
+usage: tokenizers_judge.py DUMP_PROGRAM [CASE…]
+       tokenizers_judge.py --fixtures OUT_DIR   writes small tokenizers with the ids that the libraries give
 
-DUMP_PROGRAM is the built tokenizer_dump. The two libraries are taken from the running Python, or from a virtual
-environment that is made in the temporary directory on the first run. Exit 1 if any text differs.
+DUMP_PROGRAM is the built tokenizer_dump, the texts come from $ESPALIER_SHARED_DIR. The two libraries are taken from the
+running Python, or from the virtual environment of judge_setup.py. Exit 1 if any text differs.
 """
 import gzip
 import json
@@ -16,28 +16,14 @@ import subprocess
 import sys
 import tempfile
 
+import judge_setup
 
-def ensure_libraries():
-    try:
-        import sentencepiece, tokenizers  # noqa: F401,E401
-    except ImportError:
-        venv = pathlib.Path(tempfile.gettempdir()) / "espalier-tokenizers-judge"
-        python = venv / "bin" / "python"
-        if os.environ.get("ESPALIER_JUDGE_VENV"):
-            raise
-        if not python.exists():
-            subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-            subprocess.run([python, "-m", "pip", "install", "-q", "tokenizers", "sentencepiece"], check=True)
-        os.environ["ESPALIER_JUDGE_VENV"] = "1"
-        os.execv(python, [str(python), *sys.argv])
-
-
-ensure_libraries()
+judge_setup.ensure(sys.argv[1], "sentencepiece", "tokenizers")
 import sentencepiece  # noqa: E402
 from tokenizers import AddedToken, Regex, Tokenizer  # noqa: E402
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers  # noqa: E402
 
-DUMP, SHARED = sys.argv[1], pathlib.Path(sys.argv[2]).resolve()
+DUMP, SHARED = sys.argv[1], judge_setup.shared_dir()
 DUMP = DUMP if DUMP.startswith("--") else str(pathlib.Path(DUMP).resolve())
 WORK = pathlib.Path(tempfile.mkdtemp(prefix="tokenizers-judge-"))
 
@@ -508,9 +494,9 @@ def write_fixtures(out):
 
 def main():
     if DUMP == "--fixtures":
-        return write_fixtures(pathlib.Path(sys.argv[3]))
+        return write_fixtures(pathlib.Path(sys.argv[2]))
     cases = {name[5:]: make for name, make in globals().items() if name.startswith("case_")}
-    wanted = sys.argv[3:] or list(cases)
+    wanted = sys.argv[2:] or list(cases)
     bad = 0
     for name in wanted:
         try:
