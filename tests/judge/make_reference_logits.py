@@ -1,9 +1,11 @@
-"""Writes tests/families/data/reference_logits.json: logits of tiny models computed by Hugging Face transformers.
+"""Logits computed by Hugging Face transformers, for tests to compare with.
 
-    python3 tests/judge/make_reference_logits.py tests/families/data/reference_logits.json
+    make_reference_logits.py OUT.json              tiny models: tests/families/data/reference_logits.json
+    make_reference_logits.py OUT.json MODEL_DIR    a trained model: tests/lab/data/stories260K_logits.json
 
-Needs torch and transformers (made with 2.6.0 and 4.51.3). The weights follow from the tensors' names by the formula of
-tests/families/tiny_models.h, so the file holds configurations, tensor names and shapes, token ids and logits only.
+Needs torch and transformers (made with 2.6.0 and 4.51.3). The tiny models' weights follow from the tensors' names by
+the formula of tests/families/tiny_models.h, so their file holds configurations, tensor names and shapes, token ids and
+logits only. A trained model's holds a text, its ids with BOS, and the logits of the last positions.
 """
 
 import json
@@ -12,7 +14,7 @@ import sys
 import numpy
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 TOKENS = 9
 MASK = (1 << 64) - 1
@@ -83,14 +85,36 @@ def run_case(name, config):
             tensors[key] = list(value.shape)
         ids = [(7 * i + 3 * len(name)) % config["vocab_size"] for i in range(TOKENS)]
         logits = model(torch.tensor([ids])).logits[0]
-    return dict(name=name, config=config, tensors=tensors, ids=ids, logits=[float(f"{v:.7g}") for v in logits.flatten().tolist()])
+    return dict(name=name, config=config, tensors=tensors, ids=ids, logits=rounded(logits))
+
+
+PROMPT = ("Once upon a time, there was a little boy named Tim. He found a shiny red ball under the old tree, and he "
+          "wanted to show it to his sister. But the ball rolled away")
+LAST_POSITIONS = 4
+
+
+def rounded(values):
+    return [float(f"{v:.7g}") for v in values.flatten().tolist()]
+
+
+def run_trained(directory):
+    model = AutoModelForCausalLM.from_pretrained(directory, torch_dtype=torch.float32, attn_implementation="eager").eval()
+    ids = AutoTokenizer.from_pretrained(directory)(PROMPT).input_ids
+    with torch.no_grad():
+        logits = model(torch.tensor([ids])).logits[0]
+    return dict(text=PROMPT, ids=ids, positions=LAST_POSITIONS, argmax=logits.argmax(1).tolist(),
+                logits=rounded(logits[-LAST_POSITIONS:]))
 
 
 def main():
-    lines = [json.dumps(run_case(name, config), separators=(",", ":")) for name, config in CASES.items()]
-    header = json.dumps(f"transformers {transformers.__version__}, torch {torch.__version__.split('+')[0]}")
+    made_with = f"transformers {transformers.__version__}, torch {torch.__version__.split('+')[0]}"
+    if len(sys.argv) > 2:
+        text = json.dumps(dict(made_with=made_with, **run_trained(sys.argv[2])), separators=(",", ":")) + "\n"
+    else:
+        lines = [json.dumps(run_case(name, config), separators=(",", ":")) for name, config in CASES.items()]
+        text = '{"made_with":' + json.dumps(made_with) + ',"cases":[\n' + ",\n".join(lines) + "\n]}\n"
     with open(sys.argv[1], "w") as file:
-        file.write('{"made_with":' + header + ',"cases":[\n' + ",\n".join(lines) + "\n]}\n")
+        file.write(text)
 
 
 main()

@@ -1,28 +1,18 @@
-// A real trained model in the protocol of its source: each piece alone, with BOS.
+// A real trained model against its source and against Hugging Face transformers.
 #include <gtest/gtest.h>
 
 #include <cmath>
 
-#include "espalier/core/file.h"
-#include "espalier/families/family.h"
-#include "espalier/io/tokenizer.h"
+#include "espalier/lab/interpreter/interpreter.h"
 #include "espalier/lab/measure/quality.h"
+#include "espalier/lab/torch.h"
+#include "tests/lab/stories.h"
 #include "tests/support.h"
 
 namespace espalier::test {
 namespace {
 
-// The first `count` pieces between empty lines that have more than `length` characters.
-std::vector<std::string> stories(const std::filesystem::path& path, size_t count, size_t length) {
-  const std::string text = read_file(path, 16 << 20);
-  std::vector<std::string> found;
-  for (size_t at = 0, end; at < text.size() && found.size() < count; at = end + 2) {
-    end = std::min(text.find("\n\n", at), text.size());
-    if (end - at > length) found.push_back(text.substr(at, end - at));
-  }
-  return found;
-}
-
+// In the protocol of its source: each piece alone, with BOS.
 TEST(Stories260K, PerplexityIsThatOfItsSource) {
   ESP_NEED_SHARED(path, "data/llama2c-stories260K/hf");
   ESP_NEED_SHARED(text, "data/text/tinystories-sample/tinystories_val.txt");
@@ -39,6 +29,28 @@ TEST(Stories260K, PerplexityIsThatOfItsSource) {
   }
   EXPECT_EQ(tokens, 7054);
   EXPECT_NEAR(std::exp(nats / static_cast<double>(tokens)), 4.327, 0.005 * 4.327) << tokens << " tokens";
+}
+
+// tests/judge/make_reference_logits.py made the numbers.
+TEST(Stories260K, LogitsAreThoseOfTransformers) {
+  ESP_NEED_SHARED(path, "data/llama2c-stories260K/hf");
+  const Json reference =
+      read_json(std::filesystem::path(ESPALIER_SOURCE_DIR) / "tests/lab/data/stories260K_logits.json");
+  const auto ids = reference.at("ids").get<std::vector<int64_t>>();
+  const auto encoded = Tokenizer::load(path)->encode(reference.at("text").get<std::string>(), true);
+  EXPECT_EQ(std::vector<int64_t>(encoded.begin(), encoded.end()), ids);
+
+  const Model model = load_model(path);
+  Weights weights(model.graph);
+  const at::Tensor logits = Interpreter(model.graph, weights).forward(at::tensor(ids).unsqueeze(0))[0];
+  const auto positions = reference.at("positions").get<int64_t>();
+  const at::Tensor expected = at::tensor(reference.at("logits").get<std::vector<float>>()).view({positions, -1});
+  const at::Tensor found = logits.slice(0, logits.size(0) - positions);
+  ASSERT_EQ(found.sizes(), expected.sizes());
+  const auto difference = (found - expected).abs().max().item<float>();
+  std::printf("largest difference of a logit: %.2g, their spread %.2g\n", difference, expected.std().item<float>());
+  EXPECT_LT(difference, 1e-4);
+  EXPECT_TRUE(at::equal(logits.argmax(1), at::tensor(reference.at("argmax").get<std::vector<int64_t>>())));
 }
 
 }  // namespace
