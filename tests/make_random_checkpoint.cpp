@@ -12,6 +12,7 @@
 #include "espalier/core/json.h"
 #include "espalier/core/rng.h"
 #include "espalier/io/checkpoint_writer.h"
+#include "espalier/io/tokenizers/sidecars.h"
 
 namespace espalier {
 namespace {
@@ -93,12 +94,11 @@ void write_config(const Options& o) {
   write_file_atomically(std::filesystem::path(o.out) / "config.json", config.dump(2) + "\n");
 }
 
-void copy_tokenizer(const Options& o) {
-  if (o.tokenizer.empty()) return;
-  for (const char* name :
-       {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt"})
-    if (const auto from = std::filesystem::path(o.tokenizer) / name; std::filesystem::exists(from))
-      write_file_atomically(std::filesystem::path(o.out) / name, read_file(from, 256u << 20));
+std::vector<std::filesystem::path> tokenizer_to_copy(const Options& o) {
+  if (o.tokenizer.empty()) return {};
+  const auto files = tok::tokenizer_files(o.tokenizer);
+  if (files.empty()) user_error("{}: holds no tokenizer file that espalier reads", o.tokenizer);
+  return files;
 }
 
 void make(Options o) {
@@ -106,6 +106,7 @@ void make(Options o) {
   if (o.intermediate == 0) o.intermediate = 4 * o.hidden;
   if (o.hidden % o.heads != 0 || o.heads % o.kv_heads != 0)
     user_error("--heads must divide --hidden, and --kv-heads must divide --heads");
+  const auto tokenizer = tokenizer_to_copy(o);
   std::filesystem::create_directories(o.out);
   const auto specs = all_specs(o, o.dtype == "bf16" ? DType::kBF16 : DType::kF32);
   CheckpointWriter writer(o.out, specs, {}, o.shard_mb * 1'000'000);
@@ -116,7 +117,8 @@ void make(Options o) {
     writer.write(spec.name, tensor);
   }
   write_config(o);
-  copy_tokenizer(o);
+  for (const auto& from : tokenizer)
+    write_file_atomically(std::filesystem::path(o.out) / from.filename(), read_file(from, 256u << 20));
   writer.commit();
   fmt::print("{}: {} tensors, {} bytes\n", o.out, specs.size(), bytes);
 }
@@ -141,11 +143,16 @@ int main(int argc, char** argv) {
   app.add_option("--tokenizer", o.tokenizer, "directory to copy tokenizer files from")->check(CLI::ExistingDirectory);
   app.add_option("--out", o.out)->required();
   CLI11_PARSE(app, argc, argv);
+  const auto fail = [](const std::exception& error) {
+    std::fprintf(stderr, "make_random_checkpoint: error: %s\n", error.what());
+    return 2;
+  };
   try {
     espalier::make(o);
     return 0;
   } catch (const espalier::UserError& error) {
-    std::fprintf(stderr, "make_random_checkpoint: error: %s\n", error.what());
-    return 2;
+    return fail(error);
+  } catch (const std::filesystem::filesystem_error& error) {
+    return fail(error);
   }
 }
