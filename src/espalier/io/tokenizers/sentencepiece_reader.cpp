@@ -2,7 +2,7 @@
 
 #include "espalier/core/error.h"
 #include "espalier/core/json.h"
-#include "espalier/io/tokenizers/protobuf.h"
+#include "espalier/io/protobuf.h"
 #include "espalier/io/tokenizers/sentencepiece.h"
 
 namespace espalier::tok {
