@@ -1,6 +1,6 @@
 #include "espalier/cli/prune_options.h"
 
-#include "espalier/cli/recipe.h"
+#include "espalier/requests/recipe.h"
 #include "espalier/core/assets.h"
 #include "espalier/core/error.h"
 
@@ -20,7 +20,8 @@ void PruneOptions::declare(CLI::App& app) {
   add_text(app, "--pattern", step_.pattern, "N:M", "of every M weights in a row keep N, as 2:4");
   add_texts(app, "--set", settings_, "NAME=VALUE",
             "an option of the method, or repair.NAME of the repair (repeatable)");
-  add_choice(app, "--repair", step_.repair, kRepairs, "what the survivors do about it");
+  add_choice(app, "--repair", step_.repair, kRepairs,
+             "what the survivors do about it; ls fits them layer by layer, the others train");
   add_text(app, "--recipe", request.recipe, "FILE", "YAML with several steps, instead of --method and its options");
   add_text(app, "--calib", request.calib.data, "DATA", "calibration data; by default an embedded sample");
   add_integer(app, "--samples", request.calib.samples, 1, kMost, "calibration sequences or images");

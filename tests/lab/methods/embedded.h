@@ -21,6 +21,7 @@ struct Trial {
   std::vector<std::string> protect;
   uint64_t seed = 0;
   int64_t align = 8;
+  int64_t samples = 4, length = 64;  // of calibration
   RunDirectory* run = nullptr;
 
   PruneJob job(const std::string& id) {
@@ -33,7 +34,7 @@ struct Trial {
     settings.protect = protect;
     settings.seed = seed;
     settings.align = align;
-    return PruneJob(method, model, {assets_dir() / "data" / "calibration.txt", Tokenizer::load(embedded_model()), 4, 64}, settings, run, 0);
+    return PruneJob(method, model, {assets_dir() / "data" / "calibration.txt", Tokenizer::load(embedded_model()), samples, length}, settings, run, 0);
   }
 };
 

@@ -3,7 +3,6 @@
 #include <torch/optim/adamw.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <memory>
 
@@ -12,6 +11,8 @@
 #include "espalier/core/signals.h"
 #include "espalier/lab/interpreter/interpreter.h"
 #include "espalier/lab/methods/job.h"
+#include "espalier/lab/repair/bool_mask.h"
+#include "espalier/lab/repair/least_squares.h"
 #include "espalier/lab/tensor_bridge.h"
 #include "espalier/lab/torch.h"
 
@@ -23,36 +24,16 @@ struct RepairOptions {
   double lr = 3e-4, alpha = 16;
 };
 
-template <typename T>
-void read_number(const std::map<std::string, std::string>& options, const std::string& name, T& value) {
-  const auto found = options.find(name);
-  if (found == options.end()) return;
-  const auto& text = found->second;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !(value > 0))
-    throw UserError("repair", "option repair." + name, "a positive number", printable(text));
-}
-
-RepairOptions read_options(const std::map<std::string, std::string>& options) {
-  static const std::vector<std::string> known = {"steps", "rank", "batch", "length", "lr", "alpha"};
-  for (const auto& [name, value] : options)
-    if (std::find(known.begin(), known.end(), name) == known.end())
-      user_error("repair: unknown option 'repair.{}'{}; it takes {}", printable(name), did_you_mean(name, known), fmt::join(known, ", "));
+RepairOptions read_options(const RepairSettings& given) {
+  require_known(given, {"steps", "rank", "batch", "length", "lr", "alpha"});
   RepairOptions result;
-  read_number(options, "steps", result.steps);
-  read_number(options, "rank", result.rank);
-  read_number(options, "batch", result.batch);
-  read_number(options, "length", result.length);
-  read_number(options, "lr", result.lr);
-  read_number(options, "alpha", result.alpha);
+  read_positive(given, "steps", result.steps);
+  read_positive(given, "rank", result.rank);
+  read_positive(given, "batch", result.batch);
+  read_positive(given, "length", result.length);
+  read_positive(given, "lr", result.lr);
+  read_positive(given, "alpha", result.alpha);
   return result;
-}
-
-at::Tensor bool_mask(const WeightMask& mask) {
-  at::Tensor keep = at::empty(mask.shape, at::kBool);
-  auto* flags = keep.data_ptr<bool>();
-  for (int64_t i = 0; i < mask.count(); ++i) flags[i] = mask.keeps(i);
-  return keep;
 }
 
 // What is trained, and how the current weights follow from it.
@@ -173,9 +154,19 @@ void train(const Graph& graph, Trainable& trainable, const Graph* dense, const T
 
 }  // namespace
 
+void check_repair(const std::string& kind, const std::map<std::string, std::string>& given) {
+  if (kind == "ls") {
+    least_squares_options(given);
+  } else if (kind == "finetune" || kind == "lora" || kind == "distill") {
+    read_options(given);
+  } else {
+    throw UserError("--repair", "kind", "none, ls, lora, finetune or distill", printable(kind));
+  }
+}
+
 void repair_model(PruneJob& job, const std::string& kind, const std::map<std::string, std::string>& given) {
-  if (kind != "finetune" && kind != "lora" && kind != "distill")
-    throw UserError("--repair", "kind", "none, lora, finetune or distill", printable(kind));
+  check_repair(kind, given);
+  if (kind == "ls") return repair_by_least_squares(job, least_squares_options(given));
   const RepairOptions options = read_options(given);
   std::map<std::string, at::Tensor> masks;
   for (const auto& [name, mask] : job.masks()) masks[name] = bool_mask(mask);

@@ -9,8 +9,12 @@ namespace espalier {
 class PruneJob;
 
 // kind: "finetune" (all weights), "lora" (low-rank adapters on every Linear of the blocks, merged at the end), "distill"
-// (all weights against the dense model's distribution). The method's masks are kept: removed weights get no
-// gradient and stay zero. Options ("repair.NAME" on the command line): steps, lr, rank, alpha, batch, length.
+// (all weights against the dense model's distribution), "ls" (least_squares.h: no training). The method's masks are
+// kept: removed weights stay zero. Options ("repair.NAME" on the command line): steps, lr, rank, alpha, batch, length
+// of the trained ones, damp and iterations of ls. Nothing is checkpointed: a resumed run repairs anew, to the same bits.
 void repair_model(PruneJob& job, const std::string& kind, const std::map<std::string, std::string>& options);
+
+// UserError for an unknown kind or an option that it does not take: what can be said before any work.
+void check_repair(const std::string& kind, const std::map<std::string, std::string>& options);
 
 }  // namespace espalier
