@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "espalier/lab/criteria/amp_scores.h"
 #include "espalier/structure/mask.h"
 #include "tests/lab/methods/embedded.h"
@@ -92,6 +94,24 @@ TEST(StructureMethods, ShortGptRemovesWholeBlocks) {
   job.method().prune(job);
   EXPECT_EQ(trial.model.graph.block_count, 4);
   EXPECT_EQ(trial.model.graph.nodes_of_block(3).empty(), false);
+}
+
+// Its blocks follow from the seed alone, so no text is read.
+TEST(StructureMethods, ShortGptRandomNeedsNoForward) {
+  std::set<Json> removed;
+  for (uint64_t seed = 0; seed < 6; ++seed) {
+    Trial trial;
+    trial.sparsity = 0.34;
+    trial.seed = seed;
+    trial.samples = 0;  // windows() would refuse
+    trial.options = {{"order", "random"}};
+    PruneJob job = trial.job("shortgpt");
+    job.method().prune(job);
+    EXPECT_EQ(trial.model.graph.block_count, 4);
+    EXPECT_FALSE(job.findings().contains("block_influence"));
+    removed.insert(job.findings().at("removed"));
+  }
+  EXPECT_GT(removed.size(), 2u);
 }
 
 TEST(Catalogue, ListsAllSystemsAndTheBaselines) {

@@ -155,7 +155,7 @@ const RegisterMethod registered(
      .name = "AMP",
      .year = 2025,
      .kind = "OneShot",
-     .taxonomy = {{"head", "neuron"}, "universal", {"after"}, "unlabelled", "activation projection", "", "local", "one-shot", "light", "peft", {"llm"}},
+     .taxonomy = unit_taxonomy("activation projection", "light", "peft"),
      .needs = {"data"},
      .options = {{"layers-worth", "int", "", "> 0", "instead of a share: as many parameters as this many blocks have"},
                  {"criterion", "text", "standard", "standard, reversed, random", "which end goes"},

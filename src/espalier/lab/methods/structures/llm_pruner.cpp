@@ -111,7 +111,7 @@ const RegisterMethod registered(
      .name = "LLM-Pruner",
      .year = 2023,
      .kind = "OneShot",
-     .taxonomy = {{"head", "neuron"}, "universal", {"after"}, "unlabelled", "first order (Taylor)", "", "local", "one-shot", "light", "peft", {"llm"}},
+     .taxonomy = unit_taxonomy("first order (Taylor)", "light", "peft"),
      .needs = {"data", "gradients"},
      .options = {{"importance", "text", "param_first", "param_first, param_second, param_mix, vector", "estimate of an element's importance"},
                  {"reduction", "text", "sum", "sum, prod, max, last", "from the members of a group to one score"},

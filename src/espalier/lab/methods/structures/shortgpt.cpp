@@ -17,16 +17,14 @@ bool has_protected_node(const PruneJob& job, int block) {
   return std::any_of(nodes.begin(), nodes.end(), [&](NodeId n) { return job.is_protected(job.graph().nodes[static_cast<size_t>(n)].name); });
 }
 
-void prune(PruneJob& job) {
-  Graph& graph = job.graph();
-  const std::string order = job.option_text("order");
-  if (order != "lowest" && order != "highest" && order != "random") throw UserError("shortgpt", "option order", "lowest, highest or random", printable(order));
+// One influence a block, from one forward of the dense model.
+Json block_influences(PruneJob& job) {
   Json scores = Json::array();
   job.for_each_block(
       job.windows(), 4096,
       [&](BlockStream& stream, int block, Json& state) {
         BlockInfluence one(1);
-        const NodeId last = graph.nodes_of_block(block).back();
+        const NodeId last = job.graph().nodes_of_block(block).back();
         size_t batch = 0;
         Observer observer;
         observer.after = [&](NodeId n, const Node&, std::vector<at::Tensor>& outputs) {
@@ -36,14 +34,23 @@ void prune(PruneJob& job) {
         state.push_back(one.influence()[0].item<double>());
       },
       scores);
+  return scores;
+}
+
+void prune(PruneJob& job) {
+  Graph& graph = job.graph();
+  const std::string order = job.option_text("order");
+  if (order != "lowest" && order != "highest" && order != "random") throw UserError("shortgpt", "option order", "lowest, highest or random", printable(order));
+  const bool random = order == "random";
+  const Json scores = random ? Json() : block_influences(job);
   Rng rng = job.rng("order");
   std::vector<float> values;
   std::vector<int> open;  // blocks that may go
   for (int block = 0; block < graph.block_count; ++block) {
     if (has_protected_node(job, block)) continue;
-    const auto score = scores.at(static_cast<size_t>(block)).get<float>();
     open.push_back(block);
-    values.push_back(order == "random" ? static_cast<float>(rng.uniform()) : order == "highest" ? -score : score);
+    const float score = random ? static_cast<float>(rng.uniform()) : scores.at(static_cast<size_t>(block)).get<float>();
+    values.push_back(order == "highest" ? -score : score);
   }
   const int64_t count = removal_count(job.sparsity(), graph.block_count);
   if (count > std::ssize(open)) throw UserError("shortgpt", "blocks to remove", fmt::format("at most {} that are not protected", open.size()), fmt::format("{}", count));
@@ -53,7 +60,8 @@ void prune(PruneJob& job) {
     blocks.push_back(block);
     job.note_removed({{"unit", "layer"}, {"node", fmt::format("blocks.{}", block)}, {"indices", {block}}});
   }
-  job.findings() = {{"block_influence", scores}, {"removed", blocks}};
+  job.findings() = {{"removed", blocks}};
+  if (!random) job.findings()["block_influence"] = scores;
   job.reached(static_cast<double>(blocks.size()) / static_cast<double>(graph.block_count));
   if (!blocks.empty()) remove_blocks(graph, blocks, job.model().family->block_prefix(graph));
 }

@@ -76,4 +76,8 @@ double removed_share(int64_t params_before, const Graph& graph) {
   return 1 - static_cast<double>(graph.parameter_count()) / static_cast<double>(params_before);
 }
 
+Taxonomy unit_taxonomy(const std::string& criterion, const std::string& repair, const std::string& fusion) {
+  return {{"head", "neuron"}, "universal", {"after"}, "unlabelled", criterion, "", "local", "one-shot", repair, fusion, {"llm"}};
+}
+
 }  // namespace espalier

@@ -34,4 +34,8 @@ void remove_share_of_units(PruneJob& job, int first, int last, const SetScores& 
 // Share of the parameters that are gone.
 double removed_share(int64_t params_before, const Graph& graph);
 
+// The coordinates of methods that cut heads and neurons of language models at once, block by block, with unlabelled text.
+// repair and fusion: what the method's paper does for the survivors ("none", ""; "light", "peft").
+Taxonomy unit_taxonomy(const std::string& criterion, const std::string& repair, const std::string& fusion);
+
 }  // namespace espalier

@@ -58,7 +58,7 @@ const RegisterMethod registered(
      .name = "Wanda-sp",
      .year = 2023,
      .kind = "OneShot",
-     .taxonomy = {{"head", "neuron"}, "universal", {"after"}, "unlabelled", "channel norm times input norm", "", "local", "one-shot", "none", "", {"llm"}},
+     .taxonomy = unit_taxonomy("channel norm times input norm", "none", ""),
      .needs = {"data"},
      .options = {},
      .default_of = "heads",

@@ -85,4 +85,20 @@ Scope scope_option(const PruneJob& job) {
   ESP_ASSERT(false, "method {} has no option scope", job.method().id);
 }
 
+Method weight_method(WeightMethod method) {
+  return {.id = method.id,
+          .name = method.name,
+          .year = method.year,
+          .kind = "OneShot",
+          .taxonomy = {{"weight", "nm"}, "specific", {"after"}, method.data ? "unlabelled" : "none", method.criterion, "",
+                       "local", "one-shot", method.repair, "", {method.data ? "llm" : "any"}},
+          .needs = method.data ? std::vector<std::string>{"data"} : std::vector<std::string>{},
+          .options = std::move(method.options),
+          .default_of = "params",
+          .of = {},
+          .patterns = true,
+          .prune = method.prune,
+          .reproduce = method.reproduce};
+}
+
 }  // namespace espalier

@@ -30,4 +30,18 @@ void prune_blocks(PruneJob& job, const PruneWithGram& prune);
 Pattern pattern_of(const PruneJob& job, Scope scope);
 Scope scope_option(const PruneJob& job);  // option "scope": layer or row
 
+// What the records of these methods differ in; they share the rest: single weights and N:M patterns, shares of the
+// parameters, each layer for itself, at once.
+struct WeightMethod {
+  std::string id, name;
+  int year = 0;
+  std::string criterion;
+  bool data = false;           // does it look at calibration text?
+  std::string repair;          // what it does for the survivors by itself: "none" or "calibration"
+  std::vector<OptionSpec> options;
+  void (*prune)(PruneJob&) = nullptr;
+  Reproduction (*reproduce)(ReproduceContext&) = nullptr;
+};
+Method weight_method(WeightMethod method);
+
 }  // namespace espalier

@@ -92,7 +92,7 @@ const RegisterMethod registered(
      .name = "Global MP",
      .year = 2022,
      .kind = "OneShot",
-     .taxonomy = {{"weight", "nm"},
+     .taxonomy = {{"weight"},
                   "specific",
                   {"after"},
                   "none",

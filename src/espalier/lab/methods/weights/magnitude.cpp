@@ -37,21 +37,16 @@ Reproduction reproduce(ReproduceContext& context) {
           {{"magnitude", ours}, {"random", random}}};
 }
 
-const RegisterMethod registered(
+const RegisterMethod registered(weight_method(
     {.id = "magnitude",
      .name = "Magnitude",
      .year = 2015,
-     .kind = "OneShot",
-     .taxonomy =
-         {{"weight", "nm"}, "specific", {"after"}, "none", "magnitude", "", "local", "one-shot", "none", "", {"any"}},
-     .needs = {},
-     .options = {{"scope", "text", "layer", "layer, row, global",
-                  "comparison group: one matrix, one output, or all blocks"}},
-     .default_of = "params",
-     .of = {},
-     .patterns = true,
+     .criterion = "magnitude",
+     .data = false,
+     .repair = "none",
+     .options = {{"scope", "text", "layer", "layer, row, global", "comparison group: one matrix, one output, or all blocks"}},
      .prune = prune,
-     .reproduce = reproduce});
+     .reproduce = reproduce}));
 
 }  // namespace
 }  // namespace espalier

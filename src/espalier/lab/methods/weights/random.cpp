@@ -27,29 +27,16 @@ Reproduction reproduce(ReproduceContext& context) {
           {{"dense", dense}, {"seed_0", first}, {"seed_1", second}}};
 }
 
-const RegisterMethod registered({.id = "random",
-                                 .name = "Random weights",
-                                 .year = 0,
-                                 .kind = "OneShot",
-                                 .taxonomy = {{"weight", "nm"},
-                                              "specific",
-                                              {"after"},
-                                              "none",
-                                              "none: uniform random scores",
-                                              "",
-                                              "local",
-                                              "one-shot",
-                                              "none",
-                                              "",
-                                              {"any"}},
-                                 .needs = {},
-                                 .options = {{"scope", "text", "layer", "layer, row",
-                                              "comparison group: exactly this share of each is removed"}},
-                                 .default_of = "params",
-                                 .of = {},
-                                 .patterns = true,
-                                 .prune = prune,
-                                 .reproduce = reproduce});
+const RegisterMethod registered(weight_method(
+    {.id = "random",
+     .name = "Random weights",
+     .year = 0,
+     .criterion = "none: uniform random scores",
+     .data = false,
+     .repair = "none",
+     .options = {{"scope", "text", "layer", "layer, row", "comparison group: exactly this share of each is removed"}},
+     .prune = prune,
+     .reproduce = reproduce}));
 
 }  // namespace
 }  // namespace espalier

@@ -31,30 +31,17 @@ Reproduction reproduce(ReproduceContext& context) {
           {{"sparsegpt", ours}, {"wanda", wanda}, {"magnitude", magnitude}}};
 }
 
-const RegisterMethod registered(
+const RegisterMethod registered(weight_method(
     {.id = "sparsegpt",
      .name = "SparseGPT",
      .year = 2023,
-     .kind = "OneShot",
-     .taxonomy = {{"weight", "nm"},
-                  "specific",
-                  {"after"},
-                  "unlabelled",
-                  "second order",
-                  "",
-                  "local",
-                  "one-shot",
-                  "calibration",
-                  "",
-                  {"llm"}},
-     .needs = {"data"},
+     .criterion = "second order",
+     .data = true,
+     .repair = "calibration",
      .options = {{"block", "int", "128", "a multiple of M", "columns whose masks are chosen together"},
                  {"damp", "real", "0.01", "> 0", "share of the Hessian's mean diagonal added to it"}},
-     .default_of = "params",
-     .of = {},
-     .patterns = true,
      .prune = prune,
-     .reproduce = reproduce});
+     .reproduce = reproduce}));
 
 }  // namespace
 }  // namespace espalier

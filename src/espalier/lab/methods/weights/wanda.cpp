@@ -27,28 +27,16 @@ Reproduction reproduce(ReproduceContext& context) {
           {{"wanda", ours}, {"magnitude", magnitude}, {"random", random}}};
 }
 
-const RegisterMethod registered({.id = "wanda",
-                                 .name = "Wanda",
-                                 .year = 2023,
-                                 .kind = "OneShot",
-                                 .taxonomy = {{"weight", "nm"},
-                                              "specific",
-                                              {"after"},
-                                              "unlabelled",
-                                              "magnitude times input norm",
-                                              "",
-                                              "local",
-                                              "one-shot",
-                                              "calibration",
-                                              "",
-                                              {"llm"}},
-                                 .needs = {"data"},
-                                 .options = {{"scope", "text", "row", "row, layer", "comparison group"}},
-                                 .default_of = "params",
-                                 .of = {},
-                                 .patterns = true,
-                                 .prune = prune,
-                                 .reproduce = reproduce});
+const RegisterMethod registered(weight_method(
+    {.id = "wanda",
+     .name = "Wanda",
+     .year = 2023,
+     .criterion = "magnitude times input norm",
+     .data = true,
+     .repair = "calibration",
+     .options = {{"scope", "text", "row", "row, layer", "comparison group: one output or one matrix"}},
+     .prune = prune,
+     .reproduce = reproduce}));
 
 }  // namespace
 }  // namespace espalier
