@@ -3,12 +3,12 @@
 #include <algorithm>
 
 #include "espalier/cli/console.h"
-#include "espalier/cli/recipe.h"
 #include "espalier/core/assets.h"
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
 #include "espalier/core/progress.h"
 #include "espalier/core/thread_pool.h"
+#include "espalier/requests/recipe.h"
 
 namespace espalier {
 namespace {
