@@ -10,6 +10,7 @@
 #include "espalier/core/log.h"
 #include "espalier/lab/evaluate.h"
 #include "espalier/lab/generate.h"
+#include "espalier/lab/methods/plan.h"
 #include "espalier/lab/methods/reproduce.h"
 #include "espalier/lab/methods/runner.h"
 #include "espalier/lab/torch.h"

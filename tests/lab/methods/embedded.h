@@ -22,6 +22,7 @@ struct Trial {
   uint64_t seed = 0;
   int64_t align = 8;
   int64_t samples = 4, length = 64;  // of calibration
+  bool trial = false;  // PruneJob::trial()
   RunDirectory* run = nullptr;
 
   PruneJob job(const std::string& id) {
@@ -34,6 +35,7 @@ struct Trial {
     settings.protect = protect;
     settings.seed = seed;
     settings.align = align;
+    settings.trial = trial;
     return PruneJob(method, model, {assets_dir() / "data" / "calibration.txt", Tokenizer::load(embedded_model()), samples, length}, settings, run, 0);
   }
 };

@@ -120,6 +120,15 @@ at::Tensor revive_dead_inputs(const at::Tensor& hessian, at::Tensor& weight) {
 
 }  // namespace
 
+int64_t sparsegpt_removal(int64_t rows, int64_t inputs, const SparseGptOptions& options, const std::string& name) {
+  check_options(options, inputs, name);
+  if (options.n_of_m) return rows * inputs / options.n_of_m->m * (options.n_of_m->m - options.n_of_m->n);
+  int64_t removed = 0;
+  for (int64_t begin = 0; begin < inputs; begin += options.block)
+    removed += removal_count(options.sparsity, rows * std::min(options.block, inputs - begin));
+  return removed;
+}
+
 SparseGptResult sparsegpt(const at::Tensor& weight, const at::Tensor& hessian, const SparseGptOptions& options,
                           const std::string& name) {
   at::NoGradGuard no_grad;

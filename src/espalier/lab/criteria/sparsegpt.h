@@ -35,4 +35,7 @@ struct SparseGptResult {
 SparseGptResult sparsegpt(const at::Tensor& weight, const at::Tensor& hessian, const SparseGptOptions& options,
                           const std::string& name);
 
+// How many weights of a layer it removes, whatever they are.
+int64_t sparsegpt_removal(int64_t rows, int64_t inputs, const SparseGptOptions& options, const std::string& name);
+
 }  // namespace espalier

@@ -90,7 +90,7 @@ Json method_to_json(const Method& method) {
                          {"fusion", or_null(t.fusion)}};
   return {{"id", method.id},         {"name", method.name},   {"year", method.year},     {"kind", method.kind},
           {"taxonomy", taxonomy},    {"needs", method.needs}, {"units", t.units},        {"families", t.families},
-          {"options", options},      {"of", method.default_of}, {"patterns", method.patterns}, {"status", "works"}};
+          {"options", options},      {"of", method.default_of}, {"patterns", method.patterns}, {"status", method.reproduces ? "works" : "runs"}};
 }
 
 Json catalogue() {

@@ -37,6 +37,7 @@ struct JobSettings {
   int64_t align = 8;
   bool uniform = false;
   uint64_t seed = 0;
+  bool trial = false;  // see PruneJob::trial()
 };
 
 class PruneJob {
@@ -51,6 +52,9 @@ class PruneJob {
   Graph& graph() { return model_.graph; }
   const JobSettings& settings() const { return settings_; }
   double sparsity() const { return settings_.sparsity; }
+  // Only what can be reached is asked for: the method cuts the graph (or counts weights) by arbitrary scores, and reads
+  // neither weights nor text. How much goes is decided by the same code as in a run.
+  bool trial() const { return settings_.trial; }
 
   // Options with the method's defaults filled in; wrong types are UserError naming the option.
   int64_t option_int(const std::string& name) const;

@@ -47,6 +47,7 @@ struct Method {
   bool patterns = false;           // does it take --pattern N:M?
   void (*prune)(PruneJob&) = nullptr;
   Reproduction (*reproduce)(ReproduceContext&) = nullptr;
+  bool reproduces = true;  // does reproduce() show the effect on the embedded model? A test holds it true to that
 };
 
 struct RegisterMethod {

@@ -8,8 +8,6 @@
 namespace espalier {
 
 Json run_prune(const PruneRequest& request);
-// What run_prune would need and reach; writes nothing. Structured budgets are proved by cutting a graph (no weights are read).
-Json plan_prune(const PruneRequest& request);
 
 // A model by path or embedded name.
 Model open_model(const std::string& path_or_name);

@@ -164,6 +164,16 @@ void check_repair(const std::string& kind, const std::map<std::string, std::stri
   }
 }
 
+std::map<std::string, std::string> repair_defaults(const std::string& kind) {
+  const auto text = [](auto value) { return fmt::format("{}", value); };
+  if (kind == "none") return {};
+  if (kind == "ls") return {{"damp", text(LeastSquaresOptions().damp)}, {"iterations", text(LeastSquaresOptions().iterations)}};
+  const RepairOptions options;
+  std::map<std::string, std::string> all = {{"steps", text(options.steps)}, {"batch", text(options.batch)}, {"lr", text(options.lr)}};
+  if (kind == "lora") all.insert({{"rank", text(options.rank)}, {"alpha", text(options.alpha)}});
+  return all;
+}
+
 void repair_model(PruneJob& job, const std::string& kind, const std::map<std::string, std::string>& given) {
   check_repair(kind, given);
   if (kind == "ls") return repair_by_least_squares(job, least_squares_options(given));

@@ -17,4 +17,7 @@ void repair_model(PruneJob& job, const std::string& kind, const std::map<std::st
 // UserError for an unknown kind or an option that it does not take: what can be said before any work.
 void check_repair(const std::string& kind, const std::map<std::string, std::string>& options);
 
+// What a kind's options are when they are not given, without those that are chosen from the model.
+std::map<std::string, std::string> repair_defaults(const std::string& kind);
+
 }  // namespace espalier

@@ -116,10 +116,11 @@ TEST(StructureMethods, ShortGptRandomNeedsNoForward) {
 
 TEST(Catalogue, ListsAllSystemsAndTheBaselines) {
   const Json list = catalogue();
-  int64_t works = 0, planned = 0;
-  for (const auto& entry : list) (entry.at("status") == "works" ? works : planned) += 1;
-  EXPECT_EQ(works, static_cast<int64_t>(registered_methods().size()));
-  EXPECT_EQ(planned, 44 - 3);
+  std::map<std::string, int64_t> count;
+  for (const auto& entry : list) count[entry.at("status")] += 1;
+  EXPECT_EQ(count["works"] + count["runs"], static_cast<int64_t>(registered_methods().size()));
+  EXPECT_EQ(count["planned"], 44 - 3);
+  EXPECT_EQ(catalogue_entry("24").at("status"), "runs");  // its reproduction does not show on a language model
   EXPECT_EQ(catalogue_entry("amp").at("id"), "03-amp");
 }
 

@@ -118,7 +118,7 @@ void prune(PruneJob& job) {
   Graph& graph = job.graph();
   const int64_t before = graph.parameter_count();
   const double p = amp_inner_ratio(model_ratio(job, graph), before, inner_parameters(graph));
-  const Json scores = measure_scores(job);
+  const Json scores = job.trial() ? Json() : measure_scores(job);
   const Units units = find_units(job);
   std::vector<GroupCut> cuts;
   Json counts = Json::array();
@@ -129,7 +129,7 @@ void prune(PruneJob& job) {
     const auto remove = [&](const CouplingGroup* group, const char* table, int64_t count) -> int64_t {
       if (!group) return 0;
       const std::string key = fmt::format("{}.{}", block, table);
-      const auto parts = ordered(job, scores.at(key).get<std::vector<double>>(), key);
+      const auto parts = job.trial() ? arbitrary_scores(*group) : ordered(job, scores.at(key).get<std::vector<double>>(), key);
       cuts.push_back(lowest_removed(job, *group, sums_per_set(parts, *group), count, units.name_of(group->kind)));
       return group->set_count - std::ssize(cuts.back().kept);
     };

@@ -196,6 +196,12 @@ void prune(PruneJob& job) {
   budget.remove = removal_target(job, level == "block" ? static_cast<size_t>(graph.block_count) : sublayers.size(), candidates.size());
   if (!job.option_text("max-distance").empty()) budget.max_distance = job.option_real("max-distance");
   const auto front = front_of(job, candidates, level == "both" ? 2 : 1);
+  if (job.trial()) {  // max-distance may stop a run earlier
+    Removals first;
+    for (int c = 0; c < budget.remove; ++c) first.removed.push_back(c);
+    remove(job, sublayers, candidates, first);
+    return;
+  }
   const auto sequences = job.prompts(job.option_int("sequences"), false, job.option_int("length"));
   SublayerAblation ablation(graph, sublayers, candidates, sequences, metric, job.option_flag("prefix-cache"));
   Json findings = {{"metric", metric_name(metric)}};

@@ -91,7 +91,8 @@ void prune(PruneJob& job) {
     throw UserError("llm-pruner", "skip-first, skip-last", fmt::format("to leave one of the {} blocks", blocks), fmt::format("blocks {} to {}", first, last - 1));
   const int64_t length = job.option_int("length");
   if (length < 2) throw UserError("llm-pruner", "option length", "at least 2 tokens", fmt::format("{}", length));
-  const Statistics statistics = gather_gradients(job, job.windows(job.option_int("samples"), std::min(length, job.model().context_length)));
+  const Statistics statistics =
+      job.trial() ? Statistics() : gather_gradients(job, job.windows(job.option_int("samples"), std::min(length, job.model().context_length)));
   remove_share_of_units(job, first, last,
                         [&](const CouplingGroup& group) { return group_scores(job, group, statistics, kind, reduction); });
 }

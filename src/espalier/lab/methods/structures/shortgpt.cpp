@@ -41,7 +41,7 @@ void prune(PruneJob& job) {
   Graph& graph = job.graph();
   const std::string order = job.option_text("order");
   if (order != "lowest" && order != "highest" && order != "random") throw UserError("shortgpt", "option order", "lowest, highest or random", printable(order));
-  const bool random = order == "random";
+  const bool random = order == "random" || job.trial();
   const Json scores = random ? Json() : block_influences(job);
   Rng rng = job.rng("order");
   std::vector<float> values;

@@ -49,6 +49,8 @@ GroupCut lowest_removed(PruneJob& job, const CouplingGroup& group, const std::ve
   return cut;
 }
 
+std::vector<double> arbitrary_scores(const CouplingGroup& group) { return std::vector<double>(static_cast<size_t>(group.set_count), 0.0); }
+
 void remove_share_of_units(PruneJob& job, int first, int last, const SetScores& scores_of) {
   Graph& graph = job.graph();
   const int64_t before = graph.parameter_count();
@@ -60,7 +62,7 @@ void remove_share_of_units(PruneJob& job, int first, int last, const SetScores& 
     for (GroupKind kind : {GroupKind::kHeads, GroupKind::kNeurons}) {
       const CouplingGroup* group = units.coupling.find(kind, block);
       if (!group) continue;
-      const auto scores = scores_of(*group);
+      const auto scores = job.trial() ? arbitrary_scores(*group) : scores_of(*group);
       table[group->label] = scores;
       const int64_t remove = std::min(removal_count(job.sparsity(), group->set_count), group->set_count - 1);
       cuts.push_back(lowest_removed(job, *group, scores, remove, units.name_of(kind)));

@@ -26,6 +26,9 @@ std::vector<double> sums_per_set(const std::vector<double>& parts, const Couplin
 // what went. scores: one a set.
 GroupCut lowest_removed(PruneJob& job, const CouplingGroup& group, const std::vector<double>& scores, int64_t remove, const std::string& unit);
 
+// One a set, for trials.
+std::vector<double> arbitrary_scores(const CouplingGroup& group);
+
 // Removes the job's share of heads and of neurons from every block in [first, last) and cuts the graph. Reached is the
 // mean over those groups of the share that went. Findings: "scores" by group, "params_share" of the model removed.
 using SetScores = std::function<std::vector<double>(const CouplingGroup& group)>;

@@ -36,7 +36,7 @@ Json channel_scores(PruneJob& job, const std::vector<SubLayer>& sublayers) {
 }
 
 void prune(PruneJob& job) {
-  const Json channels = channel_scores(job, find_sublayers(job.graph()));
+  const Json channels = job.trial() ? Json() : channel_scores(job, find_sublayers(job.graph()));
   remove_share_of_units(job, 0, job.graph().block_count, [&](const CouplingGroup& group) {
     const char* branch = group.kind == GroupKind::kHeads ? "attn" : "ffn";
     return sums_per_set(channels.at(fmt::format("{}.{}", group.block, branch)).get<std::vector<double>>(), group);

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "espalier/core/error.h"
+#include "espalier/core/ranking.h"
 #include "espalier/lab/torch.h"
 
 namespace espalier {
@@ -40,8 +41,23 @@ std::map<ValueId, Statistics> gather(PruneJob& job, BlockStream& stream, const s
   return statistics;
 }
 
+void count_blocks(PruneJob& job, const RemovedWeights& counts) {
+  int64_t removed = 0, total = 0;
+  for (int block = 0; block < job.graph().block_count; ++block) {
+    for (NodeId linear : job.prunable_linears(block)) {
+      const auto& node = job.graph().nodes[static_cast<size_t>(linear)];
+      const Shape& stored = job.graph().parameter_of(node, "weight").shape();
+      const bool transposed = node.flag_or("transposed", false);
+      removed += counts(stored[transposed ? 1 : 0], stored[transposed ? 0 : 1], node.name);
+      total += element_count(stored);
+    }
+  }
+  report(job, {{"weights_removed", removed}, {"weights_total", total}});
+}
+
 template <typename Statistics, typename Prune>
-void prune_streaming(PruneJob& job, const Prune& prune) {
+void prune_streaming(PruneJob& job, const RemovedWeights& counts, const Prune& prune) {
+  if (job.trial()) return count_blocks(job, counts);
   Json state = start_state();
   job.for_each_block(
       job.windows(), 4096,
@@ -59,7 +75,16 @@ void prune_streaming(PruneJob& job, const Prune& prune) {
 
 }  // namespace
 
-void prune_blocks(PruneJob& job, const PruneWithoutData& prune) {
+RemovedWeights removed_weights(const Pattern& pattern) {
+  return [pattern](int64_t rows, int64_t inputs, const std::string& name) {
+    check_pattern(pattern, inputs, name);
+    if (pattern.n_of_m) return rows * inputs / pattern.n_of_m->m * (pattern.n_of_m->m - pattern.n_of_m->n);
+    return pattern.scope == Scope::kRow ? rows * removal_count(pattern.sparsity, inputs) : removal_count(pattern.sparsity, rows * inputs);
+  };
+}
+
+void prune_blocks(PruneJob& job, const RemovedWeights& counts, const PruneWithoutData& prune) {
+  if (job.trial()) return count_blocks(job, counts);
   Json state = start_state();
   job.for_each_block_without_data(
       [&](int block, Json& running) {
@@ -70,8 +95,12 @@ void prune_blocks(PruneJob& job, const PruneWithoutData& prune) {
   report(job, state);
 }
 
-void prune_blocks(PruneJob& job, const PruneWithNorms& prune) { prune_streaming<ColumnNorms>(job, prune); }
-void prune_blocks(PruneJob& job, const PruneWithGram& prune) { prune_streaming<GramAccumulator>(job, prune); }
+void prune_blocks(PruneJob& job, const RemovedWeights& counts, const PruneWithNorms& prune) {
+  prune_streaming<ColumnNorms>(job, counts, prune);
+}
+void prune_blocks(PruneJob& job, const RemovedWeights& counts, const PruneWithGram& prune) {
+  prune_streaming<GramAccumulator>(job, counts, prune);
+}
 
 Pattern pattern_of(const PruneJob& job, Scope scope) { return {job.sparsity(), scope, job.settings().pattern}; }
 

@@ -13,6 +13,10 @@ struct PrunedWeight {
   at::Tensor weight, keep;  // [out, in]; keep: true where kept
 };
 
+// How many weights of a layer [rows, inputs] go. UserError when its pattern does not fit the layer.
+using RemovedWeights = std::function<int64_t(int64_t rows, int64_t inputs, const std::string& name)>;
+RemovedWeights removed_weights(const Pattern& pattern);
+
 // weight is fp32 [out, in].
 using PruneWithoutData = std::function<PrunedWeight(const Node& node, const at::Tensor& weight)>;
 using PruneWithNorms =
@@ -20,11 +24,12 @@ using PruneWithNorms =
 using PruneWithGram =
     std::function<PrunedWeight(const Node& node, const at::Tensor& weight, const GramAccumulator& input)>;
 
-void prune_blocks(PruneJob& job, const PruneWithoutData& prune);
+// `counts` takes the place of `prune` in a trial.
+void prune_blocks(PruneJob& job, const RemovedWeights& counts, const PruneWithoutData& prune);
 // Layers that read the same value share its statistics. A block's layers are pruned together on the statistics of its
 // dense form over the pruned blocks before it; its pruned outputs feed the next.
-void prune_blocks(PruneJob& job, const PruneWithNorms& prune);
-void prune_blocks(PruneJob& job, const PruneWithGram& prune);
+void prune_blocks(PruneJob& job, const RemovedWeights& counts, const PruneWithNorms& prune);
+void prune_blocks(PruneJob& job, const RemovedWeights& counts, const PruneWithGram& prune);
 
 // The job's sparsity or N:M pattern, with this comparison group.
 Pattern pattern_of(const PruneJob& job, Scope scope);

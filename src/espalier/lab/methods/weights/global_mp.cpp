@@ -115,7 +115,8 @@ const RegisterMethod registered(
      .of = {},
      .patterns = false,
      .prune = prune,
-     .reproduce = reproduce});
+     .reproduce = reproduce,
+     .reproduces = false});  // language models: layers of similar scale; its claim is about retrained image classifiers
 
 }  // namespace
 }  // namespace espalier

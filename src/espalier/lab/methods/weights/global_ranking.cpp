@@ -44,6 +44,16 @@ Json density_table(const std::vector<LayerWeights>& layers, const std::vector<in
   return table;
 }
 
+// The exact rule removes exactly k; how far the released one gets depends on the weights, so the plan says what is asked.
+void count_globally(PruneJob& job, const RankedLayers& ranked, const std::vector<LayerWeights>& layers, int64_t min_keep) {
+  const int64_t remove = removal_count(job.sparsity(), ranked.total);
+  int64_t open = 0;
+  for (const auto& layer : layers) open += layer.size - std::min(min_keep, layer.size);
+  if (remove > open)
+    throw UserError(job.method().id, "min_keep", fmt::format("to leave {} weights to remove", remove), fmt::format("{}", open));
+  job.reached(static_cast<double>(remove) / static_cast<double>(ranked.total));
+}
+
 }  // namespace
 
 RankedLayers ranked_layers(const PruneJob& job, std::vector<NodeId> linears) {
@@ -57,6 +67,7 @@ RankedLayers ranked_layers(const PruneJob& job, std::vector<NodeId> linears) {
 
 void prune_globally(PruneJob& job, const RankedLayers& ranked, int64_t min_keep, MinimumRule rule) {
   const auto layers = weights_of(job, ranked.linears);
+  if (job.trial()) return count_globally(job, ranked, layers, min_keep);
   const bool exact = rule == MinimumRule::kExact;
   const GlobalCut cut = global_magnitude(layers, job.sparsity(), exact ? min_keep : 0);
   const auto counts = exact ? cut.layer_removed : refined_counts(job, cut, min_keep);

@@ -23,7 +23,7 @@ void prune(PruneJob& job) {
   if (global && !job.settings().pattern) return prune_all_blocks(job);
   // N:M groups lie inside a row, so with a pattern the scope does not count.
   const Pattern pattern = pattern_of(job, global ? Scope::kRow : scope_option(job));
-  prune_blocks(job, PruneWithoutData([&](const Node& node, const at::Tensor& weight) {
+  prune_blocks(job, removed_weights(pattern), PruneWithoutData([&](const Node& node, const at::Tensor& weight) {
                  return PrunedWeight{weight, magnitude_mask(weight, pattern, node.name)};
                }));
 }

@@ -12,7 +12,7 @@ namespace {
 
 void prune(PruneJob& job) {
   const Pattern pattern = pattern_of(job, scope_option(job));
-  prune_blocks(job, PruneWithoutData([&](const Node& node, const at::Tensor& weight) {
+  prune_blocks(job, removed_weights(pattern), PruneWithoutData([&](const Node& node, const at::Tensor& weight) {
                  return PrunedWeight{weight, random_mask(weight, pattern, job.settings().seed, node.name)};
                }));
 }

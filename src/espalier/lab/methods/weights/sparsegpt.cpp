@@ -15,7 +15,8 @@ void prune(PruneJob& job) {
   options.n_of_m = job.settings().pattern;
   options.block = job.option_int("block");
   options.damp = job.option_real("damp");
-  prune_blocks(job, PruneWithGram([&](const Node& node, const at::Tensor& weight, const GramAccumulator& input) {
+  const auto counts = [&](int64_t rows, int64_t inputs, const std::string& name) { return sparsegpt_removal(rows, inputs, options, name); };
+  prune_blocks(job, counts, PruneWithGram([&](const Node& node, const at::Tensor& weight, const GramAccumulator& input) {
                  const SparseGptResult result = sparsegpt(weight, input.hessian(), options, node.name);
                  return PrunedWeight{result.weight, result.keep};
                }));

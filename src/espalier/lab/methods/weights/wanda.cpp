@@ -11,7 +11,7 @@ namespace {
 
 void prune(PruneJob& job) {
   const Pattern pattern = pattern_of(job, scope_option(job));
-  prune_blocks(job, PruneWithNorms([&](const Node& node, const at::Tensor& weight, const ColumnNorms& input) {
+  prune_blocks(job, removed_weights(pattern), PruneWithNorms([&](const Node& node, const at::Tensor& weight, const ColumnNorms& input) {
                  return PrunedWeight{weight, wanda_mask(weight, input.norms(), pattern, node.name)};
                }));
 }

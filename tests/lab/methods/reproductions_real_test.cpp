@@ -1,0 +1,29 @@
+#include "espalier/lab/methods/reproduce.h"
+#include "tests/lab/methods/embedded.h"
+
+namespace espalier::test {
+namespace {
+
+class Reproductions : public ::testing::TestWithParam<const Method*> {};
+
+// The catalogue says "works" only of methods whose effect shows on the embedded model.
+TEST_P(Reproductions, SayWhatTheCatalogueSays) {
+  const Method& method = *GetParam();
+  ASSERT_TRUE(method.reproduce);
+  ReproduceContext context;
+  context.model_path = embedded_model();
+  context.calibration = assets_dir() / "data" / "calibration.txt";
+  context.evaluation = assets_dir() / "data" / "evaluation.txt";
+  context.tokenizer = Tokenizer::load(context.model_path);
+  const Reproduction found = method.reproduce(context);
+  EXPECT_EQ(found.shows, method.reproduces) << found.claim << ": " << found.ours;
+}
+
+INSTANTIATE_TEST_SUITE_P(Methods, Reproductions, ::testing::ValuesIn(registered_methods()), [](const auto& info) {
+  std::string name = info.param->id;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+});
+
+}  // namespace
+}  // namespace espalier::test
