@@ -359,7 +359,7 @@ Graph shape_only_llama(int64_t hidden, int64_t kv_width, int64_t ffn, int blocks
     const ValueId a = node("Attention", {q, k, node("Linear", {x}, at + "v", {kv_width, hidden})}, at + "a", {}, heads);
     h = node("Add", {h, node("Linear", {a}, at + "o", {hidden, hidden})}, at + "add1");
     x = node("RMSNorm", {h}, at + "norm2", {hidden});
-    const ValueId gate = node("Activation", {node("Linear", {x}, at + "gate", {ffn, hidden})}, at + "act");
+    const ValueId gate = node("Activation", {node("Linear", {x}, at + "gate", {ffn, hidden})}, at + "act", {}, {{"kind", std::string("silu")}});
     const ValueId product = node("Mul", {gate, node("Linear", {x}, at + "up", {ffn, hidden})}, at + "mul");
     h = node("Add", {h, node("Linear", {product}, at + "down", {hidden, ffn})}, at + "add2");
   }

@@ -58,12 +58,22 @@ int64_t Node::integer_or(const std::string& key, int64_t otherwise) const {
   return attributes.count(key) ? integer(key) : otherwise;
 }
 double Node::real(const std::string& key) const { return attribute<double>(*this, key); }
+double Node::real_or(const std::string& key, double otherwise) const {
+  return attributes.count(key) ? real(key) : otherwise;
+}
 bool Node::flag_or(const std::string& key, bool otherwise) const {
   return attributes.count(key) ? attribute<bool>(*this, key) : otherwise;
 }
 std::string Node::text(const std::string& key) const { return attribute<std::string>(*this, key); }
+std::string Node::text_or(const std::string& key, const std::string& otherwise) const {
+  return attributes.count(key) ? text(key) : otherwise;
+}
 const std::vector<int64_t>& Node::integers(const std::string& key) const {
   return attribute<std::vector<int64_t>>(*this, key);
+}
+
+std::vector<int64_t> Node::integers_or(const std::string& key, std::vector<int64_t> otherwise) const {
+  return attributes.count(key) ? integers(key) : std::move(otherwise);
 }
 
 ValueId Graph::add_value(std::string name) {
@@ -115,6 +125,20 @@ void Graph::drop_unused_parameters() {
     by_name_.erase(parameter->name());
     return true;
   });
+}
+
+// From the last to the first, so that chains go in one pass.
+void Graph::drop_unread_nodes() {
+  std::unordered_set<ValueId> read(outputs.begin(), outputs.end());
+  std::vector<Node> kept;
+  for (auto node = nodes.rbegin(); node != nodes.rend(); ++node) {
+    const bool alive = std::any_of(node->outputs.begin(), node->outputs.end(),
+                                   [&](ValueId value) { return read.count(value) != 0; });
+    if (!alive) continue;
+    read.insert(node->inputs.begin(), node->inputs.end());
+    kept.push_back(std::move(*node));
+  }
+  nodes.assign(std::make_move_iterator(kept.rbegin()), std::make_move_iterator(kept.rend()));
 }
 
 const Node& Graph::node(const std::string& name) const {

@@ -63,9 +63,12 @@ struct Node {
   int64_t integer(const std::string& key) const;
   int64_t integer_or(const std::string& key, int64_t otherwise) const;
   double real(const std::string& key) const;
+  double real_or(const std::string& key, double otherwise) const;
   bool flag_or(const std::string& key, bool otherwise) const;
   std::string text(const std::string& key) const;
+  std::string text_or(const std::string& key, const std::string& otherwise) const;
   const std::vector<int64_t>& integers(const std::string& key) const;
+  std::vector<int64_t> integers_or(const std::string& key, std::vector<int64_t> otherwise) const;
   bool has_param(const std::string& role) const { return params.count(role) != 0; }
 };
 
@@ -95,6 +98,7 @@ class Graph {
   const Parameter& parameter_of(const Node& node, const std::string& role) const { return parameter(node.params.at(role)); }
   void rename_parameter(const std::string& from, const std::string& to);  // nodes follow; order stays
   void drop_unused_parameters();
+  void drop_unread_nodes();  // those whose outputs neither a node nor the graph reads
 
   const Node& node(const std::string& name) const;
   std::vector<NodeId> nodes_of_block(int block) const;

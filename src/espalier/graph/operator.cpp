@@ -1,7 +1,9 @@
 #include "espalier/graph/operator.h"
 
 #include <map>
+#include <optional>
 
+#include "espalier/core/checked.h"
 #include "espalier/core/error.h"
 
 namespace espalier {
@@ -41,12 +43,28 @@ std::vector<std::string> operator_names() {
   return names;
 }
 
+namespace {
+constexpr uint64_t kMostElements = uint64_t{1} << 46;
+
+// Attributes come from files, so what follows from them may be absurd.
+void check_size(const Node& node, const Shape& shape) {
+  std::optional<uint64_t> count = 1;
+  for (int64_t size : shape) {
+    if (size < 0) throw UserError(node.name, "output", "sizes of at least 0", fmt::format("{}", size));
+    if (size > 0) count = checked_mul(*count, static_cast<uint64_t>(size));
+    if (!count || *count > kMostElements)
+      throw UserError(node.name, "output", "fewer elements", fmt::format("[{}]", fmt::join(shape, ", ")));
+  }
+}
+}  // namespace
+
 void infer_shapes(Graph& graph, const std::vector<Shape>& inputs) {
   ESP_ASSERT(inputs.size() == graph.inputs.size());
   for (size_t i = 0; i < inputs.size(); ++i) graph.values[static_cast<size_t>(graph.inputs[i])].shape = inputs[i];
   for (const auto& node : graph.nodes) {
     auto shapes = find_operator(node.op).infer(NodeView(graph, node));
     ESP_ASSERT(shapes.size() == node.outputs.size(), "{}", node.name);
+    for (const Shape& shape : shapes) check_size(node, shape);
     for (size_t i = 0; i < shapes.size(); ++i) graph.values[static_cast<size_t>(node.outputs[i])].shape = std::move(shapes[i]);
   }
 }
@@ -78,6 +96,19 @@ void shape_mismatch(const NodeView& view, const std::string& what, const std::st
   throw UserError(view.node().name, what, expected, to_string(found));
 }
 
+size_t checked_axis(const NodeView& view, int64_t axis, size_t rank) {
+  const auto size = static_cast<int64_t>(rank);
+  if (axis < -size || axis >= size)
+    throw UserError(view.node().name, "axis", fmt::format("{} to {}", -size, size - 1), fmt::format("{}", axis));
+  return static_cast<size_t>(axis < 0 ? axis + size : axis);
+}
+
+void check_rank(const NodeView& view, const Shape& shape, size_t least, size_t most) {
+  if (shape.size() < least || shape.size() > most)
+    shape_mismatch(view, "input",
+                   least == most ? fmt::format("{} dims", least) : fmt::format("{} to {} dims", least, most), shape);
+}
+
 Cost elementwise_cost(const NodeView& view, double flops_per_element) {
   return {flops_per_element * static_cast<double>(element_count(view.output(0))), view.param_bytes()};
 }
@@ -89,6 +120,10 @@ void Coupler::tie_all(const Atoms& a, const Atoms& b) {
   }
   ESP_ASSERT(a.size() == b.size(), "tie of {} and {} atoms", a.size(), b.size());
   for (size_t i = 0; i < a.size(); ++i) tie(a[i], b[i]);
+}
+
+void Coupler::tie_strided(const Atoms& atoms, int64_t size) {
+  for (size_t i = 0; i < atoms.size(); ++i) tie(atoms[i], atoms[i % static_cast<size_t>(size)]);
 }
 
 void Coupler::tie_runs(const Atoms& atoms, int64_t size) {

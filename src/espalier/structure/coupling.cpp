@@ -193,12 +193,32 @@ void protect(const Graph& graph, const CouplingOptions& options, CouplingWalk& w
   }
 }
 
+// What surgery needs to rewrite attributes.
+void add_attributes(const Graph& graph, const CouplingWalk& walk, Numbering& numbers, Coupling& coupling) {
+  auto name = [&](NodeId node) { return graph.nodes[static_cast<size_t>(node)].name; };
+  auto positions = [&](const ValueDim& dim) {
+    return dim.split ? DimPositions{{}, dim.split->index, dim.factor} : DimPositions{numbers.of(dim.atoms), -1, 0};
+  };
+  for (const auto& entry : walk.counted())
+    coupling.counted.push_back({positions(entry.dim), name(entry.node), entry.attribute, entry.entry});
+  for (const auto& split : walk.splits())
+    coupling.splits.push_back({numbers.of(split->atoms), split->factors, split->family});
+  for (const auto& site : walk.addressed())
+    coupling.addressed.push_back({positions(site.dim), name(site.node), site.axis, site.indices});
+  for (const auto& merge : walk.merges()) {
+    const AxisSplit& split = *merge.split;
+    const auto& whole = walk.splits()[static_cast<size_t>(split.family)]->atoms;
+    coupling.chains.push_back({name(merge.node), merge.axis, split.root, split.root_axis, split.index, split.family,
+                               merge.picks, numbers.of(whole)});
+  }
+}
+
 }  // namespace
 
 Coupling find_coupling(const Graph& model, const CouplingOptions& options) {
   Graph graph = model.clone();  // shares the weights; the shapes may be of before a cut
   infer_shapes(graph, input_shapes(graph));
-  CouplingWalk walk(graph, options.head_unit);
+  CouplingWalk walk(graph, options);
   walk.run();
   protect(graph, options, walk);
   Numbering numbers(walk);
@@ -213,9 +233,7 @@ Coupling find_coupling(const Graph& model, const CouplingOptions& options) {
   add_members(graph, walk, numbers, coupling.groups);
   classify(graph, walk, numbers, options.head_unit, coupling.groups);
   name_groups(coupling.groups);
-  for (const auto& entry : walk.counted())
-    coupling.counted.push_back(
-        {graph.nodes[static_cast<size_t>(entry.node)].name, entry.attribute, entry.entry, numbers.of(entry.atoms)});
+  add_attributes(graph, walk, numbers, coupling);
   for (const auto& site : walk.statistics())
     coupling.statistics.push_back({graph.nodes[static_cast<size_t>(site.node)].name, numbers.of(site.atoms)});
   coupling.unknown_operators = walk.unknown_operators();

@@ -14,12 +14,17 @@
 
 namespace espalier {
 
+// What stays of a dim that a Reshape took apart (a width into heads): its first factor or its last one.
+enum class SplitPolicy { kOuter, kInner };
+
 struct CouplingOptions {
   HeadUnit head_unit = HeadUnit::kKvGroup;
   // Parameters of nodes whose name matches one of these keep their shapes; `*` stands for any text. UserError for a
   // pattern that matches no node. Freezing is contagious: a protected node also keeps the residual width that it reads.
   std::vector<std::string> protect;
   std::vector<std::pair<std::string, size_t>> protect_dims;  // (parameter, axis)
+  GroupConvPolicy group_conv = GroupConvPolicy::kKeepGroups;
+  SplitPolicy split = SplitPolicy::kOuter;
 };
 
 // Of one index of one dim: which set of which group removes it; −1: none, it is frozen.
@@ -63,11 +68,43 @@ struct CouplingGroup {
   std::optional<HeadFacts> heads;       // when kind is kHeads
 };
 
-// Entry `entry` of a node's integer list counts these positions; surgery rewrites it.
-struct CountedEntry {
+// A dim of a value as surgery sees it: what removes each position, or one factor of a dim that was taken apart.
+struct DimPositions {
+  std::vector<SetRef> positions;
+  int split = -1;  // in Coupling::splits; then there are no positions
+  size_t factor = 0;
+};
+
+// Entry `entry` of a node's integer list (or the integer itself) counts these positions; surgery rewrites it.
+struct CountedEntry : DimPositions {
   std::string node, attribute;
   size_t entry = 0;
+};
+
+// A dim that a Reshape took apart: positions row-major over the factors. What is kept must be a product of kept
+// coordinates, or the whole chain of layout operators must become one Gather.
+struct SplitDim {
   std::vector<SetRef> positions;
+  Shape factors;
+  int family = 0;  // splits of one Reshape'd dim, however refined
+};
+
+// The attributes of a Slice or Gather address these indices of its input's axis.
+struct AddressedDim : DimPositions {
+  std::string node;
+  size_t axis = 0;
+  std::vector<int64_t> indices;
+};
+
+// Where a Reshape puts the factors of a split together again: index i is index picks[i] of the root's axis.
+struct LayoutChain {
+  std::string node;
+  size_t axis = 0;
+  ValueId root = -1;
+  size_t root_axis = 0;
+  int split = 0, family = 0;
+  std::vector<int64_t> picks;
+  std::vector<SetRef> root_positions;
 };
 
 // A norm whose statistics run over these positions.
@@ -79,8 +116,11 @@ struct StatisticsSite {
 struct Coupling {
   std::vector<CouplingGroup> groups;  // by first parameter dim
   std::vector<CountedEntry> counted;
+  std::vector<SplitDim> splits;
+  std::vector<AddressedDim> addressed;
+  std::vector<LayoutChain> chains;
   std::vector<StatisticsSite> statistics;
-  std::vector<std::string> unknown_operators;  // have no coupling rule: whatever they touch is frozen
+  std::vector<std::string> unknown_operators;  // have no coupling rule; each with the dims that it freezes
 
   const CouplingGroup* find(const std::string& label) const;  // nullptr: absent
   const CouplingGroup* find(GroupKind kind, int block) const;

@@ -49,6 +49,14 @@ int64_t removable(const CouplingMember& member) {
   return std::count_if(member.set_of_index.begin(), member.set_of_index.end(), [](int32_t set) { return set >= 0; });
 }
 
+// A set that covers a whole dim can never go: the dim would vanish.
+bool has_set_of_a_whole_dim(const CouplingGroup& group) {
+  return std::any_of(group.members.begin(), group.members.end(), [](const CouplingMember& member) {
+    const auto& sets = member.set_of_index;
+    return sets.front() >= 0 && std::count(sets.begin(), sets.end(), sets.front()) == std::ssize(sets);
+  });
+}
+
 std::string headline(const CouplingGroup& group) {
   std::string text =
       fmt::format("group {} {}: {} sets, {} members", group.id, group.label, group.set_count, group.members.size());
@@ -57,6 +65,7 @@ std::string headline(const CouplingGroup& group) {
         fmt::format(" (heads of {}; {} KV heads; a set is {} query head{}{})", group.heads->head_size,
                     group.heads->kv_heads, group.heads->queries_per_set, group.heads->queries_per_set == 1 ? "" : "s",
                     group.heads->unit == HeadUnit::kKvGroup ? " with its KV head" : "");
+  if (has_set_of_a_whole_dim(group)) text += " (cannot be cut: one set covers a whole dim)";
   return text;
 }
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 
 #include "espalier/core/error.h"
 #include "espalier/graph/operator.h"
@@ -44,8 +45,8 @@ void AtomClasses::unite(int32_t a, int32_t b) {
   frozen_[static_cast<size_t>(low)] |= frozen_[static_cast<size_t>(high)];
 }
 
-CouplingWalk::CouplingWalk(const Graph& graph, HeadUnit unit)
-    : graph_(graph), unit_(unit), values_(graph.values.size()) {
+CouplingWalk::CouplingWalk(const Graph& graph, const CouplingOptions& options)
+    : graph_(graph), options_(options), values_(graph.values.size()) {
   for (const auto& parameter : graph.parameters()) {
     first_dim_[parameter->name()] = dims_.size();
     for (size_t axis = 0; axis < parameter->shape().size(); ++axis) {
@@ -60,59 +61,70 @@ CouplingWalk::CouplingWalk(const Graph& graph, HeadUnit unit)
 
 void CouplingWalk::run() {
   for (node_ = 0; node_ < static_cast<NodeId>(graph_.nodes.size()); ++node_) {
-    const Node& node = graph_.nodes[static_cast<size_t>(node_)];
-    const Operator& op = find_operator(node.op);
+    const Operator& op = find_operator(node().op);
     if (op.couple) {
-      op.couple(*this, NodeView(graph_, node));
+      op.couple(*this, NodeView(graph_, node()));
     } else {
-      freeze_everything(node);
+      freeze_everything();
     }
   }
   for (ValueId output : graph_.outputs)
-    for (const Atoms& atoms : values_[static_cast<size_t>(output)]) freeze(atoms);
+    for (const ValueDim& dim : values_[static_cast<size_t>(output)]) freeze_value_dim(dim);
+  for (auto& dims : values_)
+    for (ValueDim& dim : dims) settle(dim);
 }
 
-void CouplingWalk::freeze_everything(const Node& node) {
-  for (ValueId input : node.inputs)
-    for (const Atoms& atoms : values_[static_cast<size_t>(input)]) freeze(atoms);
-  for (const auto& [role, name] : node.params)
+void CouplingWalk::freeze_everything() {
+  std::set<int32_t> touched;
+  for (ValueId input : node().inputs)
+    for (const ValueDim& dim : values_[static_cast<size_t>(input)]) {
+      freeze_value_dim(dim);
+      for (int32_t atom : dim.split ? dim.split->atoms : dim.atoms)
+        touched.insert(dim_of_atom_[static_cast<size_t>(atom)]);
+    }
+  for (const auto& [role, name] : node().params)
     for (size_t axis = 0; axis < graph_.parameter(name).shape().size(); ++axis) freeze_dim(name, axis);
-  unknown_.push_back(fmt::format("{} {}", node.op, node.name));
+  std::vector<std::string> names;
+  for (int32_t dim : touched)
+    if (dim >= 0)
+      names.push_back(fmt::format("{} axis {}", dims_[static_cast<size_t>(dim)].param->name(),
+                                  dims_[static_cast<size_t>(dim)].axis));
+  unknown_.push_back(fmt::format("{} {}{}{}", node().text_or("op_type", node().op), node().name,
+                                 names.empty() ? "" : ", with ", fmt::join(names, ", ")));
 }
 
 const Atoms& CouplingWalk::param(const std::string& role, int axis) {
-  const std::string& name = graph_.nodes[static_cast<size_t>(node_)].params.at(role);
+  const std::string& name = node().params.at(role);
   const size_t rank = graph_.parameter(name).shape().size();
   return dims_[dim_index(name, from_end(axis, rank))].atoms;
 }
 
 const Atoms& CouplingWalk::value(ValueId value, int axis) const {
   const auto& dims = values_[static_cast<size_t>(value)];
-  return dims[from_end(axis, dims.size())];
+  return dims[from_end(axis, dims.size())].atoms;
 }
 
 const Atoms& CouplingWalk::input(size_t i, int axis) {
-  return value(graph_.nodes[static_cast<size_t>(node_)].inputs.at(i), axis);
+  auto& dims = input_dims(i);
+  return look(dims[from_end(axis, dims.size())]);
 }
 
 void CouplingWalk::set_output(size_t i, int axis, Atoms atoms) {
-  const auto output = static_cast<size_t>(graph_.nodes[static_cast<size_t>(node_)].outputs.at(i));
-  auto& dims = values_[output];
+  auto& dims = output_dims(i);
   const size_t at = from_end(axis, dims.size());
-  ESP_ASSERT(atoms.empty() || static_cast<int64_t>(atoms.size()) == graph_.values[output].shape[at], "{}",
-             graph_.nodes[static_cast<size_t>(node_)].name);
-  dims[at] = std::move(atoms);
+  ESP_ASSERT(atoms.empty() || static_cast<int64_t>(atoms.size()) == shape_of(node().outputs[i])[at], "{}", node().name);
+  dims[at] = {std::move(atoms), nullptr, 0};
 }
 
 void CouplingWalk::pass_through() {
-  const Node& node = graph_.nodes[static_cast<size_t>(node_)];
-  values_[static_cast<size_t>(node.outputs.at(0))] = values_[static_cast<size_t>(node.inputs.at(0))];
+  for (ValueDim& dim : input_dims(0)) look(dim);
+  output_dims(0) = input_dims(0);
 }
 
 void CouplingWalk::tie(int32_t a, int32_t b) {
   if (a == b) return;
   const int32_t dim_a = dim_of_atom_[static_cast<size_t>(a)], dim_b = dim_of_atom_[static_cast<size_t>(b)];
-  if (dim_a != dim_b) {
+  if (dim_a != dim_b && dim_a >= 0 && dim_b >= 0) {
     auto note = [&](int32_t dim, int32_t other) {
       Dim& entry = dims_[static_cast<size_t>(dim)];
       if (entry.edge_node >= 0) return;
@@ -129,8 +141,31 @@ void CouplingWalk::freeze(const Atoms& atoms) {
   for (int32_t atom : atoms) classes_.freeze(atom);
 }
 
+void CouplingWalk::freeze_value_dim(const ValueDim& dim) { freeze(dim.split ? dim.split->atoms : dim.atoms); }
+
+Atoms CouplingWalk::fresh_frozen(size_t count) {
+  Atoms atoms(count);
+  std::iota(atoms.begin(), atoms.end(), classes_.add(count));
+  dim_of_atom_.resize(classes_.size(), -1);
+  freeze(atoms);
+  return atoms;
+}
+
 void CouplingWalk::counts(const std::string& attribute, size_t entry, const Atoms& atoms) {
-  counted_.push_back({node_, attribute, entry, atoms});
+  counted_.push_back({node_, attribute, entry, {atoms, nullptr, 0}});
+}
+
+void CouplingWalk::count_output(size_t i, int axis, const std::string& attribute, size_t entry) {
+  const auto& dims = output_dims(i);
+  const ValueDim& dim = dims[from_end(axis, dims.size())];
+  if (dim.live()) counted_.push_back({node_, attribute, entry, dim});
+}
+
+void CouplingWalk::addresses(int axis, const std::vector<int64_t>& indices) {
+  auto& dims = input_dims(0);
+  const size_t at = from_end(axis, dims.size());
+  settle(dims[at]);
+  if (dims[at].live()) addressed_.push_back({node_, at, indices, dims[at]});
 }
 
 void CouplingWalk::statistics_over(const Atoms& atoms) { statistics_.push_back({node_, atoms}); }

@@ -2,10 +2,10 @@
 #include "espalier/structure/surgery.h"
 
 #include <algorithm>
-#include <unordered_map>
 
 #include "espalier/core/error.h"
 #include "espalier/graph/operator.h"
+#include "espalier/structure/surgery_layout.h"
 
 namespace espalier {
 namespace {
@@ -55,17 +55,11 @@ void cut_members(Graph& graph, const CouplingGroup& group, const KeepFlags& flag
   }
 }
 
-void rewrite_counts(Graph& graph, const Coupling& coupling, int group, const KeepFlags& flags) {
-  std::unordered_map<std::string, Node*> nodes;
-  for (const auto& entry : coupling.counted) {
-    const int64_t removed = std::count_if(entry.positions.begin(), entry.positions.end(), [&](const SetRef& ref) {
-      return ref.group == group && !flags[static_cast<size_t>(ref.set)];
-    });
-    if (removed == 0) continue;
-    if (nodes.empty())
-      for (Node& node : graph.nodes) nodes[node.name] = &node;
-    std::get<std::vector<int64_t>>(nodes.at(entry.node)->attributes.at(entry.attribute)).at(entry.entry) -= removed;
-  }
+// A dim that belongs to the group with some of its sets only must not vanish either.
+void check_members(const CouplingGroup& group, const KeepFlags& flags) {
+  for (const auto& member : group.members)
+    if (kept_indices(member.set_of_index, flags).empty())
+      user_error("{}: the cut would leave nothing of {} axis {}", group.label, member.param, member.axis);
 }
 
 }  // namespace
@@ -76,13 +70,20 @@ void cut(Graph& graph, const Coupling& coupling, const std::vector<GroupCut>& cu
     const auto& group = coupling.groups.at(static_cast<size_t>(id));
     flags.push_back(keep_flags(group, kept));
     check_query_heads(group, flags.back());
+    check_members(group, flags.back());
   }
+  std::vector<const KeepFlags*> flags_of_group(coupling.groups.size(), nullptr);
+  for (size_t i = 0; i < cuts.size(); ++i) flags_of_group[static_cast<size_t>(cuts[i].group)] = &flags[i];
+  LayoutSurgery layout(graph, coupling, [&](const SetRef& ref) {
+    const KeepFlags* kept = ref.group < 0 ? nullptr : flags_of_group[static_cast<size_t>(ref.group)];
+    return kept && !(*kept)[static_cast<size_t>(ref.set)];
+  });
   for (size_t i = 0; i < cuts.size(); ++i) {
     const auto& group = coupling.groups[static_cast<size_t>(cuts[i].group)];
     if (static_cast<int64_t>(cuts[i].kept.size()) == group.set_count) continue;
     cut_members(graph, group, flags[i]);
-    rewrite_counts(graph, coupling, group.id, flags[i]);
   }
+  layout.apply();
   graph.check();
   infer_shapes(graph, input_shapes(graph));
 }

@@ -17,9 +17,12 @@ struct GroupCut {
   std::vector<int64_t> kept;  // sets that stay, ascending
 };
 
-// Cuts every member of the groups and rewrites the counts that depend on them (split sizes). The coupling is the one of
-// this graph before any of the cuts; several calls for different groups may share it. UserError: a group would be
-// emptied, a set that the group does not have, or query heads would be kept in unequal numbers by several KV heads.
+// Cuts every member of the groups and rewrites what depends on them: split sizes, convolution groups, shapes, indices of
+// Slice and Gather. Where the kept channels of a chain Reshape, Transpose, Reshape are no product of kept coordinates,
+// the chain becomes one Gather. The coupling is the one of this graph before any of the cuts; several calls for different
+// groups may share it unless these groups meet in a Slice, a Gather or a dim that a Reshape takes apart: such groups want
+// one call. UserError, before anything is changed: a group or a dim would be emptied, a set that the group does not have,
+// query heads would be kept in unequal numbers by several KV heads, or what remains cannot be expressed.
 void cut(Graph& graph, const Coupling& coupling, const std::vector<GroupCut>& cuts);
 void cut(Graph& graph, const Coupling& coupling, int group, const std::vector<int64_t>& kept);
 

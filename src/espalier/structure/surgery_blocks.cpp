@@ -33,23 +33,6 @@ void erase_nodes(Graph& graph, const std::vector<uint8_t>& gone) {
   std::erase_if(graph.nodes, [&](const Node&) { return gone[index++] != 0; });
 }
 
-// Nodes whose outputs nobody reads, from the last to the first, so chains go in one pass.
-void erase_dead_nodes(Graph& graph) {
-  std::unordered_set<ValueId> read(graph.outputs.begin(), graph.outputs.end());
-  std::vector<uint8_t> gone(graph.nodes.size(), 0);
-  for (size_t n = graph.nodes.size(); n-- > 0;) {
-    const Node& node = graph.nodes[n];
-    const bool alive =
-        std::any_of(node.outputs.begin(), node.outputs.end(), [&](ValueId value) { return read.count(value) != 0; });
-    if (alive) {
-      read.insert(node.inputs.begin(), node.inputs.end());
-    } else {
-      gone[n] = 1;
-    }
-  }
-  erase_nodes(graph, gone);
-}
-
 std::string renumbered(const std::string& name, const std::string& prefix, const BlockMap& map) {
   const size_t head = prefix.find("{}");
   const std::string tail = prefix.substr(head + 2);
@@ -88,7 +71,7 @@ BlockMap close_up(Graph& graph, const std::string& prefix) {
 }
 
 BlockMap finish(Graph& graph, const std::string& prefix) {
-  erase_dead_nodes(graph);
+  graph.drop_unread_nodes();
   graph.drop_unused_parameters();
   BlockMap map = close_up(graph, prefix);
   graph.check();

@@ -1,4 +1,4 @@
-// Add: the residual rule of coupling.
+// Add: with broadcasting; the residual rule of coupling.
 #include "espalier/graph/ops/binary_rules.h"
 
 namespace espalier {

@@ -1,4 +1,4 @@
-// Mul: the gate of a gated MLP.
+// Mul: with broadcasting; the gate of a gated MLP or of squeeze and excitation.
 #include "espalier/graph/ops/binary_rules.h"
 
 namespace espalier {

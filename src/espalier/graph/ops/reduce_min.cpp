@@ -1,0 +1,8 @@
+// ReduceMin: the smallest over axes (reduce_rules.h).
+#include "espalier/graph/ops/reduce_rules.h"
+
+namespace espalier {
+namespace {
+const RegisterOperator registered({"ReduceMin", infer_reduce, cost_reduce, couple_reduce});
+}  // namespace
+}  // namespace espalier
