@@ -4,7 +4,7 @@
 namespace espalier {
 namespace {
 const RegisterKernel registered("Split", [](const KernelContext& c) -> std::vector<at::Tensor> {
-  return at::split_with_sizes(c.inputs[0], c.node.integers("sizes"), -1);
+  return at::split_with_sizes(c.inputs[0], c.node.integers("sizes"), c.node.integer_or("axis", -1));
 });
 }  // namespace
 }  // namespace espalier

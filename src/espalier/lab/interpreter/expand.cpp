@@ -1,0 +1,15 @@
+#include "espalier/lab/interpreter/kernel.h"
+#include "espalier/lab/torch.h"
+
+namespace espalier {
+namespace {
+const RegisterKernel registered("Expand", [](const KernelContext& c) -> std::vector<at::Tensor> {
+  const at::Tensor& x = c.inputs[0];
+  std::vector<int64_t> shape = c.node.integers("shape");
+  if (static_cast<int64_t>(shape.size()) < x.dim()) shape.insert(shape.begin(), x.dim() - shape.size(), 1);
+  for (int64_t d = 1; d <= x.dim(); ++d)
+    if (int64_t& size = shape[shape.size() - d]; size == 1) size = x.size(-d);
+  return {x.expand(shape)};
+});
+}  // namespace
+}  // namespace espalier

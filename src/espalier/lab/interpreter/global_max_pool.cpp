@@ -1,0 +1,12 @@
+#include "espalier/lab/interpreter/kernel.h"
+#include "espalier/lab/torch.h"
+
+namespace espalier {
+namespace {
+const RegisterKernel registered("GlobalMaxPool", [](const KernelContext& c) -> std::vector<at::Tensor> {
+  std::vector<int64_t> axes;
+  for (int64_t d = 2; d < c.inputs[0].dim(); ++d) axes.push_back(d);
+  return {at::amax(c.inputs[0], axes, /*keepdim=*/true)};
+});
+}  // namespace
+}  // namespace espalier
