@@ -69,11 +69,19 @@ std::string judge(const Case& golden, const Tensors& outputs) {
 // libtorch's messages go on with a stack trace.
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
+// The exact name, else a name that ends in * and begins like the case's.
+const Handler* find_handler(const Handlers& handlers, const std::string& name) {
+  if (const auto exact = handlers.find(name); exact != handlers.end()) return &exact->second;
+  for (const auto& [pattern, handler] : handlers)
+    if (pattern.ends_with('*') && name.starts_with(pattern.substr(0, pattern.size() - 1))) return &handler;
+  return nullptr;
+}
+
 void run_case(const Case& golden, const Handlers& handlers, Tally& tally) {
-  const auto handler = handlers.find(golden.name);
-  if (handler == handlers.end()) return tally.fail(golden.where(), "unknown case name");
+  const Handler* handler = find_handler(handlers, golden.name);
+  if (!handler) return tally.fail(golden.where(), "unknown case name");
   try {
-    const std::string why = judge(golden, handler->second(golden));
+    const std::string why = judge(golden, (*handler)(golden));
     if (!why.empty()) return tally.fail(golden.where(), why);
   } catch (const std::exception& error) {
     return tally.fail(golden.where(), first_line(error.what()));

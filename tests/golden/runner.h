@@ -51,7 +51,7 @@ GoldenFile read_golden_file(const std::filesystem::path& path);
 std::string difference(const at::Tensor& expected, const at::Tensor& found, double rtol, double atol);
 
 using Handler = std::function<Tensors(const Case&)>;
-using Handlers = std::map<std::string, Handler>;  // by case name
+using Handlers = std::map<std::string, Handler>;  // by case name; `group_*` stands for all that begin so
 
 struct Register {
   Register(const std::string& system, const Handlers& handlers);

@@ -198,13 +198,19 @@ std::vector<int64_t> select_largest(std::span<const float> scores, int64_t k) {
   return select_smallest(negated, k);
 }
 
-std::vector<int64_t> ascending_order(std::span<const float> scores) {
-  ESP_ASSERT(!has_nan(scores));
+namespace {
+template <typename T>
+std::vector<int64_t> stable_order(std::span<const T> scores) {
+  ESP_ASSERT(std::none_of(scores.begin(), scores.end(), [](T score) { return std::isnan(score); }));
   std::vector<int64_t> order(scores.size());
   std::iota(order.begin(), order.end(), int64_t{0});
   std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return scores[a] < scores[b]; });
   return order;
 }
+}  // namespace
+
+std::vector<int64_t> ascending_order(std::span<const float> scores) { return stable_order(scores); }
+std::vector<int64_t> ascending_order(std::span<const double> scores) { return stable_order(scores); }
 
 void keep_n_of_m(std::span<const float> scores, int64_t n, int64_t m, std::span<uint8_t> keep) {
   ESP_ASSERT(m > 0 && n >= 0 && n <= m && std::ssize(scores) % m == 0 && scores.size() == keep.size());

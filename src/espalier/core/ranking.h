@@ -51,6 +51,7 @@ std::vector<int64_t> select_largest(std::span<const float> scores, int64_t k);
 
 // All positions by ascending score: the order in which a removal takes them.
 std::vector<int64_t> ascending_order(std::span<const float> scores);
+std::vector<int64_t> ascending_order(std::span<const double> scores);
 
 // In every run of m consecutive scores the m - n smallest are cleared in keep. scores.size() is a multiple of m.
 void keep_n_of_m(std::span<const float> scores, int64_t n, int64_t m, std::span<uint8_t> keep);
