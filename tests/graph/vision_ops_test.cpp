@@ -144,6 +144,16 @@ TEST(VisionOps, LayoutShapes) {
                         "y0: output: expected fewer elements");
 }
 
+TEST(VisionOps, AbsurdSizesAreRefused) {
+  const int64_t large = int64_t{1} << 31, huge = int64_t{1} << 45;
+  ESP_EXPECT_USER_ERROR(shape_of(one("Tile", {{huge}}, {{"repeats", List{large}}})), "y0: size");
+  ESP_EXPECT_USER_ERROR(shape_of(one("Repeat", {{huge}}, {{"axis", int64_t{0}}, {"repeats", large}})), "y0: size");
+  ESP_EXPECT_USER_ERROR(
+      shape_of(one("ConvTranspose", {{1, 1, huge}}, {{"strides", List{large}}}, {{"weight", {1, 1, 2}}})), "y0: size");
+  ESP_EXPECT_USER_ERROR(shape_of(one("Expand", {{1, 1}}, {{"shape", List{INT64_MAX, INT64_MAX}}})), "y0: output");
+  ESP_EXPECT_USER_ERROR(shape_of(one("Opaque", {{1}}, {{"shape.0", List{-4}}})), "sizes of at least 0, found -4");
+}
+
 TEST(VisionOps, PickingAndJoining) {
   const Attributes bounds{
       {"axes", List{1, 0}}, {"starts", List{-1, 0}}, {"ends", List{INT64_MIN, INT64_MAX}}, {"steps", List{-2, 1}}};

@@ -129,6 +129,30 @@ TEST(CouplingLayout, SliceAndGatherAreRenumbered) {
   EXPECT_EQ(n.graph.node("left").integers("sizes"), (List{4, 4}));
 }
 
+// A width that ends up among the rows of a linear layer passes on; among the positions of a convolution it is frozen.
+TEST(CouplingLayout, ChannelsOnOtherAxes) {
+  Network n;
+  n.input("x", {1, 5, 4});
+  n.linear("x", "a", 6, 4);
+  n.layout("Transpose", "a", "t", "perm", {0, 2, 1});
+  n.linear("t", "mix", 7, 5);
+  n.layout("Transpose", "mix", "back", "perm", {0, 2, 1});
+  n.output(n.linear("back", "y", 2, 6));
+  n.infer();
+  EXPECT_EQ(distinct(sets(n, "a.w", 0)), 6);
+  EXPECT_EQ(sets(n, "a.w", 0), sets(n, "y.w", 1));
+  Network m;
+  m.input("x", {1, 5, 4});
+  m.linear("x", "a", 6, 4);
+  m.param("w", {7, 5, 1});
+  m.node("Conv", {"a"}, {"mix"}, {{"weight", "w"}});
+  m.layout("Transpose", "mix", "back", "perm", {0, 2, 1});
+  m.output(m.linear("back", "y", 2, 7));
+  m.infer();
+  EXPECT_TRUE(sets(m, "a.w", 0).empty());
+  EXPECT_EQ(distinct(sets(m, "w", 0)), 7);
+}
+
 TEST(CouplingLayout, AMisalignedReshapeFreezesItsBlockOnly) {
   Network n;
   n.input("x", {1, 3, 2, 2});

@@ -103,6 +103,13 @@ size_t checked_axis(const NodeView& view, int64_t axis, size_t rank) {
   return static_cast<size_t>(axis < 0 ? axis + size : axis);
 }
 
+int64_t size_product(const NodeView& view, int64_t a, int64_t b) {
+  int64_t product = 0;
+  if (__builtin_mul_overflow(a, b, &product))
+    throw UserError(view.node().name, "size", "one of fewer than 2^63", fmt::format("{} times {}", a, b));
+  return product;
+}
+
 void check_rank(const NodeView& view, const Shape& shape, size_t least, size_t most) {
   if (shape.size() < least || shape.size() > most)
     shape_mismatch(view, "input",

@@ -67,6 +67,8 @@ Size measure_size(const Graph& graph, int64_t tokens);
 [[noreturn]] void shape_mismatch(const NodeView& view, const std::string& what, const std::string& expected, const Shape& found);
 // axis in [-rank, rank) → [0, rank); UserError naming the node.
 size_t checked_axis(const NodeView& view, int64_t axis, size_t rank);
+// a · b of sizes that come from attributes; UserError naming the node when it overflows.
+int64_t size_product(const NodeView& view, int64_t a, int64_t b);
 // UserError unless the value has at least (and at most) so many dims.
 void check_rank(const NodeView& view, const Shape& shape, size_t least, size_t most);
 inline std::vector<Shape> same_as_input(const NodeView& view) { return {view.input(0)}; }

@@ -20,7 +20,7 @@ size_t from_end(int axis, size_t rank) {
 
 int32_t AtomClasses::add(size_t count) {
   const size_t first = parent_.size();
-  ESP_ASSERT(first + count < INT32_MAX, "too many atoms");
+  if (count >= INT32_MAX - first) user_error("the model has more than 2^31 channel positions");
   parent_.resize(first + count);
   std::iota(parent_.begin() + static_cast<int64_t>(first), parent_.end(), static_cast<int32_t>(first));
   frozen_.resize(first + count, 0);

@@ -28,6 +28,8 @@ Cost cost(const NodeView& view) {
 void couple(Coupler& coupler, const NodeView& view) {
   const auto head_size = static_cast<size_t>(view.node().integer("head_size"));
   const Atoms &q = coupler.input(0, -1), &k = coupler.input(1, -1), &v = coupler.input(2, -1);
+  for (size_t i = 0; i < 3; ++i)  // batch and tokens are no channels
+    for (int axis = 0; axis < 2; ++axis) coupler.freeze(coupler.input(i, axis));
   if (q.empty() || k.empty() || v.empty()) {  // a dead side: nothing can be cut consistently
     for (const Atoms* atoms : {&q, &k, &v}) coupler.freeze(*atoms);
     coupler.set_output(0, -1, q);

@@ -1,5 +1,6 @@
 // Conv: x [n, C, …] with 1 or 2 spatial dims, `weight` [O, C / group, kernel …], optional `bias` [O]. Attributes:
 // `group` (default 1) and those of window_rules.h.
+#include "espalier/graph/ops/channel_rules.h"
 #include "espalier/graph/ops/window_rules.h"
 
 namespace espalier {
@@ -60,6 +61,8 @@ void couple(Coupler& coupler, const NodeView& view) {
     coupler.tie_strided(w_out, static_cast<int64_t>(w_out.size() / group));
   }
   if (view.node().has_param("bias")) coupler.tie_all(coupler.param("bias", 0), w_out);
+  freeze_positions(coupler, view);
+  coupler.set_output(0, 0, coupler.input(0, 0));
   coupler.set_output(0, 1, w_out);
 }
 

@@ -1,6 +1,7 @@
 // ConvTranspose: x [n, C, …] with 1 or 2 spatial dims, `weight` [C, O / group, kernel …], optional `bias` [O].
 // Attributes: `group` (default 1), `output_padding` (one entry a spatial dim, default 0) and those of window_rules.h,
 // whose pads take away from the output.
+#include "espalier/graph/ops/channel_rules.h"
 #include "espalier/graph/ops/window_rules.h"
 
 namespace espalier {
@@ -14,7 +15,7 @@ std::vector<Shape> infer(const NodeView& view) {
   if (group < 1 || x[1] % group != 0)
     throw UserError(view.node().name, "group", fmt::format("a divisor of {} channels", x[1]), fmt::format("{}", group));
   if (weight[0] != x[1]) shape_mismatch(view, "input channels of the weight", fmt::format("{}", x[1]), weight);
-  const Shape bias{weight[1] * group};
+  const Shape bias{size_product(view, weight[1], group)};
   if (view.node().has_param("bias") && view.param("bias") != bias)
     shape_mismatch(view, "bias", to_string(bias), view.param("bias"));
   const Window window = window_of(view, {weight.begin() + 2, weight.end()});
@@ -26,7 +27,8 @@ std::vector<Shape> infer(const NodeView& view) {
     if (extra[i] >= std::max(window.strides[i], window.dilations[i]))
       throw UserError(view.node().name, "output_padding", "less than the stride or the dilation",
                       fmt::format("{}", extra[i]));
-    out.push_back((x[i + 2] - 1) * window.strides[i] + window.extent(i) + extra[i] - window.padding(i));
+    out.push_back(size_product(view, x[i + 2] - 1, window.strides[i]) + window.extent(i) + extra[i] -
+                  window.padding(i));
     if (out.back() < 1)
       throw UserError(view.node().name, "pads", "ones that leave an output", fmt::format("{}", window.padding(i)));
   }
@@ -63,6 +65,8 @@ void couple(Coupler& coupler, const NodeView& view) {
     for (size_t i = 0; i < out.size(); ++i) out[i] = w_out[i % out_each];
   }
   if (view.node().has_param("bias")) coupler.tie_all(coupler.param("bias", 0), out);
+  freeze_positions(coupler, view);
+  coupler.set_output(0, 0, coupler.input(0, 0));
   coupler.set_output(0, 1, std::move(out));
 }
 

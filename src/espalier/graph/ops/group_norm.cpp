@@ -23,6 +23,7 @@ void couple(Coupler& coupler, const NodeView& view) {
   couple_channel_params(coupler, view, {"weight", "bias", "mask"});
   coupler.tie_strided(in, view.input(0)[1] / view.node().integer("num_groups"));
   coupler.statistics_over(in);
+  freeze_positions(coupler, view);
   coupler.pass_through();
 }
 

@@ -15,6 +15,7 @@ Cost cost(const NodeView& view) { return elementwise_cost(view, 7); }
 
 void couple(Coupler& coupler, const NodeView& view) {
   couple_channel_params(coupler, view, {"weight", "bias"});
+  freeze_positions(coupler, view);
   coupler.pass_through();
 }
 

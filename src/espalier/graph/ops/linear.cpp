@@ -28,6 +28,8 @@ void couple(Coupler& coupler, const NodeView& view) {
   const int out = static_cast<int>(out_axis(view));
   coupler.tie_all(coupler.input(0, -1), coupler.param("weight", 1 - out));
   if (view.node().has_param("bias")) coupler.tie_all(coupler.param("bias", 0), coupler.param("weight", out));
+  for (int axis = 0; axis + 1 < static_cast<int>(coupler.input_rank(0)); ++axis)
+    coupler.set_output(0, axis, coupler.input(0, axis));
   coupler.set_output(0, -1, coupler.param("weight", out));
 }
 

@@ -1,6 +1,7 @@
 // Pooling over windows. Attributes: `kernel_shape`, those of window_rules.h, and the flag `ceil_mode`.
 #pragma once
 
+#include "espalier/graph/ops/channel_rules.h"
 #include "espalier/graph/ops/window_rules.h"
 
 namespace espalier {
@@ -38,7 +39,7 @@ inline Cost cost_global_pool(const NodeView& view) { return {static_cast<double>
 
 // Positions are not channels: live spatial dims are frozen, batch and channels pass.
 inline void couple_pool(Coupler& coupler, const NodeView& view) {
-  for (int axis = 2; axis < static_cast<int>(view.input(0).size()); ++axis) coupler.freeze(coupler.input(0, axis));
+  freeze_positions(coupler, view);
   for (int axis = 0; axis < 2; ++axis) coupler.set_output(0, axis, coupler.input(0, axis));
 }
 

@@ -11,7 +11,8 @@ std::vector<Shape> infer(const NodeView& view) {
   const int64_t repeats = view.node().integer("repeats");
   if (repeats < 1 || repeats > (int64_t{1} << 31))
     throw UserError(view.node().name, "repeats", "1 to 2^31", fmt::format("{}", repeats));
-  shape[checked_axis(view, view.node().integer("axis"), shape.size())] *= repeats;
+  int64_t& size = shape[checked_axis(view, view.node().integer("axis"), shape.size())];
+  size = size_product(view, size, repeats);
   return {shape};
 }
 

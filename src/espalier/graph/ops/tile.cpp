@@ -9,7 +9,7 @@ std::vector<Shape> infer(const NodeView& view) {
   Shape shape = view.input(0);
   const auto& repeats = view.node().integers("repeats");
   check_entries(view, "repeats", repeats, shape.size(), 0);
-  for (size_t d = 0; d < shape.size(); ++d) shape[d] *= repeats[d];
+  for (size_t d = 0; d < shape.size(); ++d) shape[d] = size_product(view, shape[d], repeats[d]);
   return {shape};
 }
 
