@@ -4,7 +4,6 @@
 #include "espalier/core/ranking.h"
 #include "espalier/core/signals.h"
 #include "espalier/lab/criteria/taylor.h"
-#include "espalier/lab/methods/reproduce.h"
 #include "espalier/lab/methods/structures/unit_removal.h"
 #include "espalier/lab/tensor_bridge.h"
 #include "espalier/lab/torch.h"
@@ -98,13 +97,8 @@ void prune(PruneJob& job) {
 }
 
 Reproduction reproduce(ReproduceContext& context) {
-  const auto ours = context.run("llm-pruner", 0.25);
-  const double share = ours.findings.at("params_share").get<double>();
-  const double random = context.mean_perplexity("03-amp", share, {{"criterion", "random"}}, 3);
-  return {"gradients find heads and neurons that can go (LLaMA-7B at 20 %: second best of its table before repair)",
-          fmt::format("a quarter of the units of the middle blocks ({:.1f} % of parameters) removed: {:.3f}; as many random units: {:.3f} (mean of 3 seeds)",
-                      100 * share, ours.quality.perplexity.value, random),
-          ours.quality.perplexity.value < random, {{"llm_pruner", ours.quality.perplexity.value}, {"random", random}, {"params_share", share}}};
+  return against_random_units(context, "llm-pruner",
+                              "gradients find heads and neurons that can go (LLaMA-7B at 20 %: second best of its table before repair)");
 }
 
 const RegisterMethod registered(

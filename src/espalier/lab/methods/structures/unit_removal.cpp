@@ -5,6 +5,7 @@
 #include "espalier/core/error.h"
 #include "espalier/core/ranking.h"
 #include "espalier/graph/sublayers.h"
+#include "espalier/lab/methods/reproduce.h"
 
 namespace espalier {
 
@@ -72,6 +73,16 @@ void remove_share_of_units(PruneJob& job, int first, int last, const SetScores& 
   cut(graph, units.coupling, cuts);
   job.findings() = {{"params_share", removed_share(before, graph)}, {"scores", table}};
   job.reached(cuts.empty() ? 0.0 : removed / static_cast<double>(cuts.size()));
+}
+
+Reproduction against_random_units(ReproduceContext& context, const std::string& method, const std::string& claim) {
+  const auto arm = context.run(method, 0.25);
+  const double ours = arm.quality.perplexity.value, share = arm.findings.at("params_share").get<double>();
+  const double random = context.mean_perplexity("03-amp", share, {{"criterion", "random"}}, 3);
+  return {claim,
+          fmt::format("a quarter of heads and neurons ({:.1f} % of parameters) removed: {:.3f}; as many random units: {:.3f} (mean of 3 seeds)",
+                      100 * share, ours, random),
+          ours < random, {{"ours", ours}, {"random", random}, {"params_share", share}}};
 }
 
 double removed_share(int64_t params_before, const Graph& graph) {

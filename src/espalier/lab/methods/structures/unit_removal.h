@@ -34,6 +34,9 @@ std::vector<double> arbitrary_scores(const CouplingGroup& group);
 using SetScores = std::function<std::vector<double>(const CouplingGroup& group)>;
 void remove_share_of_units(PruneJob& job, int first, int last, const SetScores& scores_of);
 
+// A quarter of the units (of the blocks that `method` does not skip) against random units of as many parameters.
+Reproduction against_random_units(ReproduceContext& context, const std::string& method, const std::string& claim);
+
 // Share of the parameters that are gone.
 double removed_share(int64_t params_before, const Graph& graph);
 

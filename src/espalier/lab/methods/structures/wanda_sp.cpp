@@ -4,7 +4,6 @@
 #include "espalier/graph/sublayers.h"
 #include "espalier/lab/criteria/wanda.h"
 #include "espalier/lab/measure/statistics.h"
-#include "espalier/lab/methods/reproduce.h"
 #include "espalier/lab/methods/structures/unit_removal.h"
 #include "espalier/lab/torch.h"
 
@@ -44,13 +43,7 @@ void prune(PruneJob& job) {
 }
 
 Reproduction reproduce(ReproduceContext& context) {
-  const auto ours = context.run("wanda-sp", 0.25);
-  const double share = ours.findings.at("params_share").get<double>();
-  const double random = context.mean_perplexity("03-amp", share, {{"criterion", "random"}}, 3);
-  return {"input-weighted channel norms find channels that can go",
-          fmt::format("a quarter of heads and neurons ({:.1f} % of parameters) removed: {:.3f}; as many random units: {:.3f} (mean of 3 seeds)", 100 * share,
-                      ours.quality.perplexity.value, random),
-          ours.quality.perplexity.value < random, {{"wanda_sp", ours.quality.perplexity.value}, {"random", random}, {"params_share", share}}};
+  return against_random_units(context, "wanda-sp", "input-weighted channel norms find channels that can go");
 }
 
 const RegisterMethod registered(
