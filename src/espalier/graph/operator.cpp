@@ -58,13 +58,18 @@ void check_size(const Node& node, const Shape& shape) {
 }
 }  // namespace
 
+std::vector<Shape> infer_node(const Graph& graph, const Node& node) {
+  auto shapes = find_operator(node.op).infer(NodeView(graph, node));
+  ESP_ASSERT(shapes.size() == node.outputs.size(), "{}", node.name);
+  for (const Shape& shape : shapes) check_size(node, shape);
+  return shapes;
+}
+
 void infer_shapes(Graph& graph, const std::vector<Shape>& inputs) {
   ESP_ASSERT(inputs.size() == graph.inputs.size());
   for (size_t i = 0; i < inputs.size(); ++i) graph.values[static_cast<size_t>(graph.inputs[i])].shape = inputs[i];
   for (const auto& node : graph.nodes) {
-    auto shapes = find_operator(node.op).infer(NodeView(graph, node));
-    ESP_ASSERT(shapes.size() == node.outputs.size(), "{}", node.name);
-    for (const Shape& shape : shapes) check_size(node, shape);
+    auto shapes = infer_node(graph, node);
     for (size_t i = 0; i < shapes.size(); ++i) graph.values[static_cast<size_t>(node.outputs[i])].shape = std::move(shapes[i]);
   }
 }

@@ -1,5 +1,6 @@
 // Expand: broadcasts the input with the attribute `shape`, as ONNX does (an entry of 1 keeps the input's size). Surgery
 // rewrites entries that are the size of a live dim. A stretched dim is dead; Repeat and a Reshape after it follow.
+// An optional second input lends the size of its dim 0, the batch, to dim 0 of the output, whose own size is 1.
 #include "espalier/core/error.h"
 #include "espalier/graph/operator.h"
 
@@ -16,6 +17,11 @@ std::vector<Shape> infer(const NodeView& view) {
       shape_mismatch(view, "input", fmt::format("one that broadcasts with [{}]", fmt::join(wanted, ", ")),
                      view.input(0));
     if (size == 1) size = wanted[d];
+  }
+  if (view.node().inputs.size() > 1) {
+    check_rank(view, view.input(1), 1, 16);
+    if (shape.empty() || shape[0] != 1) shape_mismatch(view, "dim 0", "1, as the batch replaces it", shape);
+    shape[0] = view.input(1)[0];
   }
   return {shape};
 }

@@ -9,6 +9,7 @@ const RegisterKernel registered("Expand", [](const KernelContext& c) -> std::vec
   if (static_cast<int64_t>(shape.size()) < x.dim()) shape.insert(shape.begin(), x.dim() - shape.size(), 1);
   for (int64_t d = 1; d <= x.dim(); ++d)
     if (int64_t& size = shape[shape.size() - d]; size == 1) size = x.size(-d);
+  if (c.inputs.size() > 1) shape[0] = c.inputs[1].size(0);
   return {x.expand(shape)};
 });
 }  // namespace
