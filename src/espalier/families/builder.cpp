@@ -161,17 +161,22 @@ std::string block_name(const std::string& pattern, int64_t index) {
   return name.replace(name.find("{}"), 2, std::to_string(index));
 }
 
-int64_t layer_count(const Json& config, const std::string& key, const Checkpoint& checkpoint,
-                    const std::string& prefix_pattern, const std::string& where) {
-  const int64_t layers = json_int(config, key, where, 0, INT32_MAX);
+int64_t blocks_present(const std::vector<std::string>& tensors, const std::string& prefix_pattern) {
   int64_t present = 0;
   const size_t head = prefix_pattern.find("{}");
-  for (const auto& name : checkpoint.names()) {
+  for (const auto& name : tensors) {
     if (name.compare(0, head, prefix_pattern, 0, head) != 0) continue;
     const std::string digits = name.substr(head, name.find('.', head) - head);
     if (digits.empty() || digits.size() > 9 || digits.find_first_not_of("0123456789") != std::string::npos) continue;
     present = std::max<int64_t>(present, std::stoll(digits) + 1);
   }
+  return present;
+}
+
+int64_t layer_count(const Json& config, const std::string& key, const Checkpoint& checkpoint,
+                    const std::string& prefix_pattern, const std::string& where) {
+  const int64_t layers = json_int(config, key, where, 0, INT32_MAX);
+  const int64_t present = blocks_present(checkpoint.names(), prefix_pattern);
   // A block that lost both branches leaves no tensors behind and is not written, so the last index must be there.
   if (present != layers)
     throw UserError(where, key,

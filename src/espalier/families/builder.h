@@ -50,6 +50,9 @@ class GraphBuilder {
   int block_ = -1;
 };
 
+// One more than the highest block index in the tensors' names, 0: there is none.
+int64_t blocks_present(const std::vector<std::string>& tensors, const std::string& prefix_pattern);
+
 // How many blocks there are: the config's number, believed only after the last block's tensors were seen.
 int64_t layer_count(const Json& config, const std::string& key, const Checkpoint& checkpoint, const std::string& prefix_pattern,
                     const std::string& where);

@@ -65,6 +65,12 @@ std::vector<Shape> infer_node(const Graph& graph, const Node& node) {
   return shapes;
 }
 
+std::vector<Shape> infer_outputs(const Graph& graph, const Node& node) {
+  auto shapes = find_operator(node.op).infer(NodeView(graph, node));
+  for (const Shape& shape : shapes) check_size(node, shape);
+  return shapes;
+}
+
 void infer_shapes(Graph& graph, const std::vector<Shape>& inputs) {
   ESP_ASSERT(inputs.size() == graph.inputs.size());
   for (size_t i = 0; i < inputs.size(); ++i) graph.values[static_cast<size_t>(graph.inputs[i])].shape = inputs[i];

@@ -49,6 +49,8 @@ struct RegisterOperator {
 
 // Shapes of the outputs of a node whose inputs have theirs. UserError also where sizes are negative or absurdly large.
 std::vector<Shape> infer_node(const Graph& graph, const Node& node);
+// Shapes of a node's outputs from those that its inputs have; UserError naming the node, also for absurd sizes.
+std::vector<Shape> infer_outputs(const Graph& graph, const Node& node);
 // Fills every value's shape from shapes of the graph's inputs (token ids: [batch, tokens]).
 void infer_shapes(Graph& graph, const std::vector<Shape>& inputs);
 // The shapes that were inferred with last; before that one sequence of one token.

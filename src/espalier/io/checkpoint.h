@@ -19,7 +19,7 @@ namespace espalier {
 class Checkpoint : public std::enable_shared_from_this<Checkpoint> {
  public:
   // A directory: model.safetensors, else model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json,
-  // else the only *.safetensors in it. Or a file: .safetensors, .bin, .pt, .pth, .index.json. Reads headers, no
+  // else the only *.safetensors in it. Or a file: .safetensors, .bin, .pt, .pth, .th, .index.json. Reads headers, no
   // weights. Files of a directory may be symbolic links only as checkpoint_index.h allows. UserError.
   static std::shared_ptr<const Checkpoint> open(const std::filesystem::path& directory_or_file);
 

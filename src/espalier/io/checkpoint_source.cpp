@@ -46,8 +46,9 @@ StoredTensor join(const PackedWeight& weight, const StoredTensor& bitmap, const 
 WeightFile open_weight_file(const std::filesystem::path& path) {
   const std::string extension = path.extension().string();
   if (extension == ".safetensors") return open_safetensors(path);
-  if (extension == ".bin" || extension == ".pt" || extension == ".pth") return open_torch(path);
-  throw UserError(path.string(), "kind of weight file", "a directory, .safetensors, .bin, .pt or .pth",
+  if (extension == ".bin" || extension == ".pt" || extension == ".pth" || extension == ".th")
+    return open_torch(path);
+  throw UserError(path.string(), "kind of weight file", "a directory, .safetensors, .bin, .pt, .pth or .th",
                   extension.empty() ? "no extension" : printable(extension));
 }
 

@@ -28,7 +28,7 @@ struct WeightFile {
   std::map<std::string, std::string> metadata;
 };
 
-// .safetensors, .bin, .pt or .pth. UserError.
+// .safetensors, .bin, .pt, .pth or .th. UserError.
 WeightFile open_weight_file(const std::filesystem::path& path);
 
 // Replaces <name>.bitmap and <name>.values by <name> wherever the metadata says so.

@@ -3,7 +3,10 @@
 
 namespace espalier {
 namespace {
-const RegisterKernel registered("Constant",
-                                [](const KernelContext& c) -> std::vector<at::Tensor> { return {c.param("value")}; });
+const RegisterKernel registered("Constant", [](const KernelContext& c) -> std::vector<at::Tensor> {
+  if (c.node.has_param("value")) return {c.param("value")};
+  const auto& values = std::get<std::vector<double>>(c.node.attributes.at("values"));
+  return {at::tensor(values, at::kFloat).view(c.node.integers("shape"))};
+});
 }  // namespace
 }  // namespace espalier
