@@ -24,9 +24,9 @@ class ConvertVerb : public Verb {
  protected:
   void declare(CLI::App& app) override {
     add_model(app, request_.model)->required();
-    add_choice(app, "--to", request_.to, {"hf", "onnx", "gguf"}, "the format; a Hugging Face directory unless given");
+    add_choice(app, "--to", request_.to, {"hf", "onnx", "gguf"}, "the format; the model's own unless given or --out ends in .onnx");
     add_choice(app, "--pack", request_.pack, {"none", "bitmap"}, "how zeros are stored");
-    add_text(app, "-o,--out", request_.out, "DIR", "directory of the result");
+    add_text(app, "-o,--out", request_.out, "OUT", "directory of the result, or an .onnx file");
     app.add_flag("--force", request_.force, "replace an existing result");
   }
 
@@ -39,20 +39,21 @@ class ConvertVerb : public Verb {
 
 Json ConvertVerb::run() {
   if (request_.out.empty()) user_error("--out: missing: where shall the result go?");
-  if (!request_.to.empty() && request_.to != "hf")
-    user_error("--to: {} cannot be written yet; a Hugging Face directory (hf) can", request_.to);
+  if (request_.to == "gguf") user_error("--to: gguf cannot be written yet; hf (a Hugging Face directory) and onnx can");
   const Model model = load_model(resolve_model(request_.model));
   const Json fingerprint = {
-      {"convert", model.path.string()}, {"model", model_hash(model.graph)}, {"pack", request_.pack}};
-  RunDirectory run(request_.out, fingerprint, {.force = request_.force, .source = model.path});
+      {"convert", model.path.string()}, {"model", model_hash(model.graph)}, {"to", request_.to}, {"pack", request_.pack}};
+  const RunOptions run_options{.force = request_.force, .source = model.path};
+  const OutputPlace place = output_place(request_.out, request_.to, model, run_options);
+  RunDirectory run(place.directory, fingerprint, run_options);
   return run.guard([&] {
     OutputOptions options;
     options.pack_bitmap = request_.pack == "bitmap";
-    write_model(model, run.staging(), options);
-    verify_written(run.staging(), model.graph);
-    model.checkpoint->check_unchanged();
-    const Json result = {{"to", "hf"}, {"pack", request_.pack}, {"bytes", model.graph.parameter_bytes()}, {"out", request_.out}};
+    write_result(model, place, run.staging(), options);
+    model.check_unchanged();
+    const Json result = {{"to", place.onnx ? "onnx" : "hf"}, {"pack", request_.pack}, {"bytes", model.graph.parameter_bytes()}, {"out", request_.out}};
     run.finish(result);
+    publish(place);
     return result;
   });
 }

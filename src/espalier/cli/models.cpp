@@ -14,7 +14,7 @@ Json describe_model(const std::string& name) {
   Json row = {{"name", name}, {"path", path.string()}};
   try {
     const Model model = load_model(path);
-    row.update({{"family", model.family->name},
+    row.update({{"family", model.family_name()},
                 {"params", model.graph.parameter_count()},
                 {"bytes", model.graph.parameter_bytes()},
                 {"context", model.context_length}});

@@ -21,7 +21,7 @@ class PruneVerb : public Verb {
   void declare(CLI::App& app) override {
     auto& request = options_.request;
     options_.declare(app);
-    add_text(app, "-o,--out", request.out, "DIR", "directory of the result");
+    add_text(app, "-o,--out", request.out, "OUT", "directory of the result, or an .onnx file");
     app.add_flag("--force", request.force, "replace an existing result");
     app.add_flag("--resume", request.resume, "go on with the run that was cut short");
     app.add_flag("--dry-run", request.dry_run, "say what would be done and cost, as `espalier plan` does");

@@ -7,6 +7,7 @@
 
 #include "espalier/core/error.h"
 #include "espalier/core/file.h"
+#include "espalier/families/onnx/export.h"
 #include "espalier/io/bitmap_pack.h"
 #include "espalier/io/checkpoint_index.h"
 #include "espalier/io/checkpoint_writer.h"
@@ -78,7 +79,7 @@ Announced announce(const Model& model, bool pack) {
   for (const auto& parameter : model.graph.parameters()) {
     if (candidates.count(parameter->name()) && parameter->shape().size() == 2) {
       const BitmapPacked packed = pack_bitmap(parameter->load());
-      model.checkpoint->drop_pages(parameter->source());
+      model.drop_pages(parameter->source());
       if (packed.bitmap.byte_size() + packed.values.byte_size() < parameter->byte_size()) {
         all.specs.push_back({bitmap_name(parameter->name()), packed.bitmap.dtype(), packed.bitmap.shape()});
         all.specs.push_back({values_name(parameter->name()), packed.values.dtype(), packed.values.shape()});
@@ -109,7 +110,7 @@ void write_weights(const Model& model, const fs::path& directory, const OutputOp
     } else {
       writer.write(parameter->name(), tensor);
     }
-    model.checkpoint->drop_pages(parameter->source());
+    model.drop_pages(parameter->source());
     if (options.on_written) options.on_written(parameter->name());
   }
   writer.commit();
@@ -130,7 +131,7 @@ void compare_tensor(const Tensor& expected, const Tensor& found, const std::stri
 
 void write_model(const Model& model, const fs::path& directory, const OutputOptions& options) {
   check_writable(model.graph);
-  copy_side_files(model.path, directory);
+  if (fs::is_directory(model.path)) copy_side_files(model.path, directory);
   write_file_atomically(directory / "config.json", written_config(model).dump(2) + "\n");
   write_weights(model, directory, options);
 }
@@ -148,6 +149,54 @@ void verify_written(const fs::path& directory, const Graph& graph) {
     compare_tensor(parameter->load(), found, where, parameter->name());
     written.checkpoint->drop_pages(found);
   }
+}
+
+namespace {
+
+// The name takes the place of an older file in one step.
+void place_link(const fs::path& from, const fs::path& to) {
+  const fs::path link = to.string() + ".partial-link";
+  std::error_code error;
+  fs::remove(link, error);
+  fs::create_hard_link(from, link, error);
+  if (error) fs::copy_file(from, link, error);
+  if (!error) fs::rename(link, to, error);
+  if (error) user_error("{}: cannot be put there: {}", to.string(), error.message());
+}
+
+}  // namespace
+
+OutputPlace output_place(const fs::path& out, const std::string& to, const Model& model, const RunOptions& options) {
+  const bool file = out.extension() == ".onnx", onnx = to.empty() ? file || model.onnx : to == "onnx";
+  if (file && !onnx) user_error("--out: {} names an ONNX file, and --to {} writes a directory", out.string(), to);
+  if (!onnx && model.onnx) user_error("--to: an ONNX file has no Hugging Face form; use --to onnx");
+  if (!file) return {onnx, out, {}};
+  if (fs::is_directory(out)) user_error("{}: a directory; an .onnx result is a file", out.string());
+  if (fs::exists(out) && !options.force && !options.resume)
+    user_error("{}: already there; give another --out, or --force to replace it", out.string());
+  return {onnx, fs::path(out.string() + ".run"), out};
+}
+
+void write_result(const Model& model, const OutputPlace& place, const fs::path& staging, const OutputOptions& options) {
+  if (!place.onnx) {
+    write_model(model, staging, options);
+    return verify_written(staging, model.graph);
+  }
+  if (options.pack_bitmap) user_error("--pack: an ONNX file has no bitmap form; leave --pack out or write a directory");
+  check_writable(model.graph);
+  const fs::path name = place.file.empty() ? fs::path("model.onnx") : place.file.filename();
+  write_onnx_model(model.graph, costing_shapes(model), model.onnx.get(), staging / name);
+}
+
+void publish(const OutputPlace& place) {
+  if (place.file.empty()) return;
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(place.directory))
+    if (entry.path().filename().string().starts_with(place.file.filename().string())) names.push_back(entry.path().filename().string());
+  // External data before the model that names it.
+  std::sort(names.begin(), names.end(), [](const auto& a, const auto& b) { return a.size() > b.size(); });
+  for (const std::string& name : names) place_link(place.directory / name, place.file.parent_path() / name);
+  fsync_directory(fs::absolute(place.file).parent_path());
 }
 
 }  // namespace espalier

@@ -115,6 +115,21 @@ TokenSequences PruneJob::prompts(int64_t count, bool random, int64_t max_tokens)
   return prompts;
 }
 
+const ImageDataset& PruneJob::images() const {
+  if (!source_.images)
+    user_error("{}: it needs pictures (--calib: a CIFAR or IDX file, or a folder of images)", method_.id);
+  return *source_.images;
+}
+
+LabelledImages PruneJob::image_samples(int64_t count) const {
+  const int64_t available = images().size();
+  auto chosen = rng("images").sample(available, std::min(available, count > 0 ? count : source_.samples));
+  std::sort(chosen.begin(), chosen.end());
+  return image_batch(images(), chosen, model_.image);
+}
+
+Model PruneJob::open_dense() const { return load_model(model_.path, settings_.seed); }
+
 bool PruneJob::is_protected(const std::string& node) const {
   return std::any_of(settings_.protect.begin(), settings_.protect.end(),
                      [&](const std::string& pattern) { return matches_pattern(node, pattern); });

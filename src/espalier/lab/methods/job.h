@@ -12,20 +12,23 @@
 #include "espalier/core/rng.h"
 #include "espalier/core/run_dir.h"
 #include "espalier/families/family.h"
+#include "espalier/io/image_dataset.h"
 #include "espalier/io/tokenizer.h"
 #include "espalier/lab/criteria/masks.h"
 #include "espalier/lab/measure/block_stream.h"
+#include "espalier/lab/measure/images.h"
 #include "espalier/lab/methods/method.h"
 #include "espalier/structure/coupling.h"
 #include "espalier/structure/mask.h"
 
 namespace espalier {
 
-// Where calibration text comes from.
+// Where calibration data comes from: a text with its tokenizer, or pictures.
 struct CalibrationSource {
   std::filesystem::path data;
   std::shared_ptr<const Tokenizer> tokenizer;
   int64_t samples = 128, length = 0;  // length 0: default_length()
+  std::shared_ptr<const ImageDataset> images = nullptr;
 };
 
 struct JobSettings {
@@ -67,7 +70,16 @@ class PruneJob {
   TokenSequences windows();                                        // samples × length tokens
   TokenSequences windows(int64_t samples, int64_t length);
   TokenSequences prompts(int64_t count, bool random, int64_t max_tokens);  // each paragraph one prompt
+  // Pictures: all that were given (UserError: none), and a seeded choice of `count` of them (0: the request's samples)
+  // in fp32, as the model reads them.
+  const ImageDataset& images() const;
+  LabelledImages image_samples(int64_t count = 0) const;
+  bool has_images() const { return source_.images != nullptr; }
+  const CalibrationSource& source() const { return source_; }
   Rng rng(const std::string& stream) const { return Rng(settings_.seed, method_.id + "/" + stream); }
+
+  // What repairs and searches over the whole model compare with: the model as it was opened.
+  Model open_dense() const;
 
   // Linear nodes inside blocks that are not protected: what weight methods prune.
   std::vector<NodeId> prunable_linears(int block) const;

@@ -45,6 +45,7 @@ struct Method {
   std::string default_of;          // what --sparsity is a share of when --of is not given
   std::vector<std::string> of;     // the other budgets that it takes
   bool patterns = false;           // does it take --pattern N:M?
+  bool needs_gram = false;         // does it hold a Gram matrix of a layer's inputs? For estimates
   void (*prune)(PruneJob&) = nullptr;
   Reproduction (*reproduce)(ReproduceContext&) = nullptr;
   bool reproduces = true;  // does reproduce() show the effect on the embedded model? A test holds it true to that

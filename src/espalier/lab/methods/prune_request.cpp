@@ -1,6 +1,7 @@
 #include "espalier/lab/methods/prune_request.h"
 
 #include <algorithm>
+#include <set>
 
 #include "espalier/core/assets.h"
 #include "espalier/core/error.h"
@@ -17,6 +18,20 @@ bool has_tokenizer(const std::filesystem::path& model) {
   for (const char* name : {"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"})
     if (std::filesystem::exists(model / name)) return true;
   return false;
+}
+
+// Which of the taxonomy's families a model may be, as far as its task tells.
+bool suits(const Method& method, Task task) {
+  const std::set<std::string> words = task == Task::kText     ? std::set<std::string>{"llm", "moe", "any"}
+                                      : task == Task::kImages ? std::set<std::string>{"cnn", "vit", "detector", "any"}
+                                                              : std::set<std::string>{"cnn", "vit", "detector", "bert", "any"};
+  return std::any_of(method.taxonomy.families.begin(), method.taxonomy.families.end(), [&](const auto& word) { return words.count(word); });
+}
+
+void check_suits(const Method& method, const Model& model) {
+  if (!suits(method, model.task))
+    user_error("{}: {} is for {} models; this one reads {}", model.path.string(), method.id, fmt::join(method.taxonomy.families, ", "),
+               model.task == Task::kText ? "text" : model.task == Task::kImages ? "pictures" : "other data");
 }
 
 bool wants_data(const PruneRequest& request) {
@@ -38,8 +53,17 @@ std::optional<NOfM> pattern_of(const StepRequest& step, const Method& method) {
 }  // namespace
 
 CalibrationSource calibration_of(const PruneRequest& request, const Model& model) {
+  for (const auto& step : request.steps) check_suits(find_method(step.method), model);
   CalibrationSource source;
   source.samples = request.calib.samples;
+  if (model.task != Task::kText) {
+    if (!request.calib.data.empty()) {
+      source.data = resolve_data(request.calib.data);
+      if (model.task != Task::kImages) user_error("--calib: {} is no classifier of pictures, so it is calibrated on noise; leave --calib out", model.path.string());
+      source.images = ImageDataset::open(source.data);
+    }
+    return source;
+  }
   source.length = request.calib.length ? request.calib.length : default_length(model.context_length);
   if (!wants_data(request)) return source;
   source.data = resolve_data(request.calib.data.empty() ? kDefaultText : request.calib.data);
@@ -63,7 +87,8 @@ std::map<std::string, std::string> repair_options(const StepRequest& step) {
 JobSettings settings_of(const PruneRequest& request, const StepRequest& step, const Method& method) {
   JobSettings settings;
   settings.pattern = pattern_of(step, method);
-  const bool has_other_budget = settings.pattern || step.options.count("remove") || step.options.count("layers-worth");
+  const bool has_other_budget = settings.pattern || step.options.count("remove") || step.options.count("layers-worth") ||
+                                step.options.count("mask") || step.options.count("ratio");
   if (!step.sparsity && !has_other_budget) user_error("--sparsity: missing: what share shall {} remove?", method.id);
   settings.sparsity = step.sparsity.value_or(settings.pattern ? 1.0 - static_cast<double>(settings.pattern->n) / static_cast<double>(settings.pattern->m) : 0.0);
   settings.of = step.of.empty() ? method.default_of : step.of;

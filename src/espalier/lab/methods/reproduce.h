@@ -18,6 +18,9 @@ struct ReproduceContext {
   std::shared_ptr<const Tokenizer> tokenizer;
   int64_t evaluation_tokens = 16384;
   uint64_t seed = 0;
+  // The embedded classifier of pictures with its pictures to calibrate and train on and to measure on, and the embedded
+  // vision transformer that reads the same.
+  std::filesystem::path vision_model, vision_transformer, vision_train, vision_test;
 
   // One arm: a fresh copy of the model pruned by `method` at `sparsity` and measured on the evaluation text.
   struct Arm {

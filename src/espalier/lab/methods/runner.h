@@ -10,8 +10,8 @@ namespace espalier {
 Json run_prune(const PruneRequest& request);
 
 // A model by path or embedded name.
-Model open_model(const std::string& path_or_name);
+Model open_model(const std::string& path_or_name, uint64_t seed = 0);
 
-Json size_to_json(const Graph& graph, int64_t context_length);  // {"params","flops","bytes"}; flops: a token of one full context
+Json size_to_json(const Graph& graph, const Model& model);  // {"params","flops","bytes"}, as model_size() counts them
 
 }  // namespace espalier

@@ -202,7 +202,7 @@ at::Tensor fit_survivors(const at::Tensor& w, const at::Tensor& keep, const at::
 
 void repair_by_least_squares(PruneJob& job, const LeastSquaresOptions& options) {
   at::NoGradGuard no_gradients;
-  const Model dense = load_model(job.model().path);
+  const Model dense = job.open_dense();
   if (dense.graph.block_count != job.graph().block_count)
     throw UserError("--repair ls", "blocks", fmt::format("the {} of the dense model; lora, finetune and distill take any number", dense.graph.block_count),
                     fmt::format("{}", job.graph().block_count));

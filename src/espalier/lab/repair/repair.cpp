@@ -182,7 +182,7 @@ void repair_model(PruneJob& job, const std::string& kind, const std::map<std::st
   for (const auto& [name, mask] : job.masks()) masks[name] = bool_mask(mask);
   const int64_t length = options.length ? options.length : std::min<int64_t>(job.model().context_length, 512);
   const TokenSequences windows = job.windows(INT32_MAX, length);
-  const std::optional<Model> dense = kind == "distill" ? std::optional(load_model(job.model().path)) : std::nullopt;
+  const std::optional<Model> dense = kind == "distill" ? std::optional(job.open_dense()) : std::nullopt;
   std::unique_ptr<Trainable> trainable;
   if (kind == "lora") {
     trainable = std::make_unique<LowRank>(job.graph(), masks, options, job.rng("repair/adapters"));

@@ -126,6 +126,7 @@ Method weight_method(WeightMethod method) {
           .default_of = "params",
           .of = {},
           .patterns = true,
+          .needs_gram = method.gram,
           .prune = method.prune,
           .reproduce = method.reproduce};
 }

@@ -42,6 +42,7 @@ struct WeightMethod {
   int year = 0;
   std::string criterion;
   bool data = false;           // does it look at calibration text?
+  bool gram = false;           // does it hold a Gram matrix of a layer's inputs?
   std::string repair;          // what it does for the survivors by itself: "none" or "calibration"
   std::vector<OptionSpec> options;
   void (*prune)(PruneJob&) = nullptr;

@@ -38,6 +38,7 @@ const RegisterMethod registered(weight_method(
      .year = 2023,
      .criterion = "second order",
      .data = true,
+     .gram = true,
      .repair = "calibration",
      .options = {{"block", "int", "128", "a multiple of M", "columns whose masks are chosen together"},
                  {"damp", "real", "0.01", "> 0", "share of the Hessian's mean diagonal added to it"}},
