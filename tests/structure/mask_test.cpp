@@ -87,6 +87,17 @@ TEST_F(MaskTest, AnEmptyMaskIsAFileToo) {
   EXPECT_EQ(read.head_unit, HeadUnit::kQueryHead);
 }
 
+TEST_F(MaskTest, RemembersHowItsGroupsWereFound) {
+  Mask mask = Mask::for_model(model_.graph);
+  mask.group_conv = GroupConvPolicy::kDropGroups;
+  mask.split = SplitPolicy::kInner;
+  mask.save(dir_ / "policies.safetensors");
+  const CouplingOptions read = Mask::load(dir_ / "policies.safetensors").coupling_options();
+  EXPECT_EQ(read.group_conv, GroupConvPolicy::kDropGroups);
+  EXPECT_EQ(read.split, SplitPolicy::kInner);
+  EXPECT_EQ(read.head_unit, HeadUnit::kKvGroup);
+}
+
 TEST_F(MaskTest, AnotherModelsMaskIsRefused) {
   test::TinyOptions wider;
   wider.ffn = 56;
@@ -177,6 +188,8 @@ TEST_F(MaskTest, HostileFilesAreRefused) {
   ESP_EXPECT_USER_ERROR(Mask::load(tampered([](Json& j) { j["format"] = 2; })), "format");
   ESP_EXPECT_USER_ERROR(Mask::load(tampered([](Json& j) { j.erase("model"); })), "'model' is missing");
   ESP_EXPECT_USER_ERROR(Mask::load(tampered([](Json& j) { j["head_unit"] = "tail"; })), "kv_group, query_head");
+  ESP_EXPECT_USER_ERROR(Mask::load(tampered([](Json& j) { j["group_conv"] = "tail"; })), "keep_groups, drop_groups");
+  ESP_EXPECT_USER_ERROR(Mask::load(tampered([](Json& j) { j["split"] = "tail"; })), "outer, inner");
   ESP_EXPECT_USER_ERROR(Mask::load(tampered([](Json& j) { j["units"][0]["kind"] = "tail"; })), "residual, heads");
   ESP_EXPECT_USER_ERROR(Mask::load(tampered([](Json& j) { j["units"][0]["sets"] = 9; })),
                         "expected U8 [2], found U8 [1]");

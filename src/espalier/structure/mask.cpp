@@ -126,6 +126,8 @@ Mask Mask::for_model(const Graph& graph, HeadUnit unit) {
   return mask;
 }
 
+CouplingOptions Mask::coupling_options() const { return {.head_unit = head_unit, .group_conv = group_conv, .split = split}; }
+
 void Mask::remove_units(const CouplingGroup& group, std::vector<uint8_t> keep) {
   ESP_ASSERT(static_cast<int64_t>(keep.size()) == group.set_count, "{} flags for {}", keep.size(), group.label);
   std::erase_if(units, [&](const UnitMask& unit) { return unit.label == group.label; });
@@ -141,7 +143,7 @@ void check_fits(const Mask& mask, const Graph& graph, const std::string& where) 
       throw UserError(where, fmt::format("weights of '{}'", printable(name)),
                       graph.has_parameter(name) ? to_string(graph.parameter(name).shape()) : "a parameter of the model",
                       to_string(weights.shape));
-  const Coupling coupling = find_coupling(graph, {mask.head_unit, {}, {}});
+  const Coupling coupling = find_coupling(graph, mask.coupling_options());
   for (const auto& unit : mask.units) {
     const CouplingGroup* group = coupling.find(unit.label);
     if (!group) user_error("{}: the model has no group '{}'", where, printable(unit.label));
@@ -162,7 +164,7 @@ Graph apply_mask(const Graph& graph, const Mask& mask) {
   ZeroedWeights zeroed(masked);
   apply_weight_masks(zeroed, mask);
   if (!mask.units.empty()) {
-    const Coupling coupling = find_coupling(graph, {mask.head_unit, {}, {}});
+    const Coupling coupling = find_coupling(graph, mask.coupling_options());
     for (const auto& unit : mask.units)
       for (const auto& member : group_of(coupling, unit).members)
         zero_slices(zeroed.of(member.param), member, unit.keep);
@@ -176,7 +178,7 @@ Graph apply_mask(const Graph& graph, const Mask& mask) {
 
 void shrink(Graph& graph, const Mask& mask, const std::string& block_prefix) {
   check_fits(mask, graph, "mask");
-  const Coupling coupling = find_coupling(graph, {mask.head_unit, {}, {}});
+  const Coupling coupling = find_coupling(graph, mask.coupling_options());
   ZeroedWeights zeroed(graph);
   apply_weight_masks(zeroed, mask);
   zeroed.assign();

@@ -6,7 +6,7 @@
 //   weights/<parameter>  U8 [ceil(n / 8)]: bit i of byte j (least significant first) keeps element 8 j + i
 //   units/<group label>  U8 [ceil(sets / 8)]: the same for the sets of a coupling group
 // and the metadata entry "espalier.mask": {"format": 1, "model": <sha256 of names and shapes>, "head_unit": "kv_group"
-// | "query_head", "weights": {name: shape}, "units": [{"label", "kind", "block", "sets"}], "branches": [{"block",
+// | "query_head", "group_conv": "keep_groups" | "drop_groups", "split": "outer" | "inner", "weights": {name: shape}, "units": [{"label", "kind", "block", "sets"}], "branches": [{"block",
 // "kind"}]}.
 #pragma once
 
@@ -55,13 +55,17 @@ struct Branch {
 
 struct Mask {
   std::string model;  // model_hash of the dense model
+  // How the groups of `units` were found.
   HeadUnit head_unit = HeadUnit::kKvGroup;
+  GroupConvPolicy group_conv = GroupConvPolicy::kKeepGroups;
+  SplitPolicy split = SplitPolicy::kOuter;
   std::map<std::string, WeightMask> weights;  // by parameter
   std::vector<UnitMask> units;                // a group at most once
   std::vector<Branch> branches;               // removed
 
   static Mask for_model(const Graph& graph, HeadUnit unit = HeadUnit::kKvGroup);  // removes nothing
   bool empty() const { return weights.empty() && units.empty() && branches.empty(); }
+  CouplingOptions coupling_options() const;
   // keep: one flag a set of the group.
   void remove_units(const CouplingGroup& group, std::vector<uint8_t> keep);
 

@@ -13,6 +13,9 @@ namespace {
 constexpr char kMetadataKey[] = "espalier.mask";
 constexpr std::pair<const char*, HeadUnit> kHeadUnits[] = {{"kv_group", HeadUnit::kKvGroup},
                                                            {"query_head", HeadUnit::kQueryHead}};
+constexpr std::pair<const char*, GroupConvPolicy> kGroupConvs[] = {{"keep_groups", GroupConvPolicy::kKeepGroups},
+                                                                   {"drop_groups", GroupConvPolicy::kDropGroups}};
+constexpr std::pair<const char*, SplitPolicy> kSplits[] = {{"outer", SplitPolicy::kOuter}, {"inner", SplitPolicy::kInner}};
 constexpr std::pair<const char*, SubLayer::Kind> kBranchKinds[] = {{"attn", SubLayer::Kind::kAttention},
                                                                    {"ffn", SubLayer::Kind::kFfn}};
 constexpr std::pair<const char*, GroupKind> kGroupKinds[] = {{"residual", GroupKind::kResidual},
@@ -37,8 +40,14 @@ Json describe_mask(const Mask& mask) {
         {{"label", unit.label}, {"kind", name_of(unit.kind)}, {"block", unit.block}, {"sets", unit.keep.size()}});
   for (const Branch& branch : mask.branches)
     branches.push_back({{"block", branch.block}, {"kind", name_of(branch.kind)}});
-  return {{"format", 1},        {"model", mask.model}, {"head_unit", choice_name(mask.head_unit, kHeadUnits)},
-          {"weights", weights}, {"units", units},      {"branches", branches}};
+  return {{"format", 1},
+          {"model", mask.model},
+          {"head_unit", choice_name(mask.head_unit, kHeadUnits)},
+          {"group_conv", choice_name(mask.group_conv, kGroupConvs)},
+          {"split", choice_name(mask.split, kSplits)},
+          {"weights", weights},
+          {"units", units},
+          {"branches", branches}};
 }
 
 // The bytes of a bit list of `count` flags; bits beyond the last flag must be zero.
@@ -120,6 +129,9 @@ Mask Mask::load(const std::filesystem::path& path) {
   Mask mask;
   mask.model = json_string(header, "model", where);
   mask.head_unit = choice_from_name(where + ": head_unit", json_string(header, "head_unit", where), kHeadUnits);
+  // Masks of before there were such choices do not say.
+  mask.group_conv = choice_from_name(where + ": group_conv", json_string_or(header, "group_conv", where, "keep_groups"), kGroupConvs);
+  mask.split = choice_from_name(where + ": split", json_string_or(header, "split", where, "outer"), kSplits);
   for (const auto& [name, shape] : list_of(header, "weights", false, where).items()) {
     WeightMask& entry = mask.weights[name];
     entry.shape = read_shape(shape, name, where);
