@@ -8,6 +8,7 @@
 #include "espalier/core/error.h"
 #include "espalier/core/file.h"
 #include "espalier/core/log.h"
+#include "espalier/lab/compare.h"
 #include "espalier/lab/evaluate.h"
 #include "espalier/lab/generate.h"
 #include "espalier/lab/methods/plan.h"
@@ -67,6 +68,11 @@ class Laboratory : public LabApi {
   Json eval(const EvalRequest& request) override {
     prepare(request.common);
     return run_eval(request);
+  }
+
+  Json compare(const CompareRequest& request) override {
+    prepare(request.common);
+    return run_compare(request);
   }
 
   Json generate(const GenerateRequest& request) override {

@@ -93,6 +93,19 @@ struct ReproduceRequest {
   bool force = false, resume = false;
 };
 
+// Several methods at several sparsities, under one protocol.
+struct CompareRequest {
+  CommonRequest common;
+  std::string model, data;
+  std::vector<StepRequest> arms;  // methods with their options and repair; each runs at every sparsity
+  std::vector<double> sparsities;
+  CalibrationRequest calib;
+  int64_t limit = 0;   // tokens or images at most; 0: all
+  int64_t align = 8;   // widths are multiples of this
+  std::string out;     // "": only the table
+  bool force = false, resume = false;
+};
+
 struct InspectRequest {
   CommonRequest common;
   std::string model;

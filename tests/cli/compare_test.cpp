@@ -1,0 +1,102 @@
+// compare as a user runs it: rows, plot, resuming, arms that cannot be reached.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <chrono>
+#include <thread>
+
+#include "espalier/core/file.h"
+#include "espalier/core/json.h"
+#include "tests/cli/run_program.h"
+
+namespace espalier::test {
+namespace {
+
+constexpr const char* kModel = "espalier-tiny";
+
+TEST(Compare, DenseComesFirstAndEveryMethodRunsAtEverySparsity) {
+  TempDir dir;
+  const std::string out = (dir / "cmp").string();
+  const ProgramEnd end = espalier({"compare", kModel, "--methods", "magnitude,random", "--sparsity", "0.5,0.3", "--limit", "600", "-o", out, "--json"});
+  ASSERT_EQ(end.exit_code, 0) << end.err;
+  const Json rows = Json::parse(end.out);
+  ASSERT_EQ(rows.size(), 5u);
+  EXPECT_EQ(rows[0].at("method"), "dense");
+  EXPECT_EQ(rows[1].at("method"), "magnitude");
+  EXPECT_EQ(rows[1].at("sparsity"), 0.3);
+  EXPECT_EQ(rows[2].at("sparsity"), 0.5);
+  for (const Json& row : rows) {
+    EXPECT_EQ(row.at("metric"), "ppl");
+    for (const char* key : {"value", "params", "flops", "seconds", "kl"}) EXPECT_TRUE(row.at(key).is_number()) << key;
+    EXPECT_TRUE(row.contains("decode_tok_s"));
+  }
+  EXPECT_LT(rows[1].at("value").get<double>(), rows[3].at("value").get<double>());        // magnitude beats random
+  EXPECT_LT(rows[1].at("kl").get<double>(), rows[3].at("kl").get<double>());
+  EXPECT_LT(rows[2].at("nonzero").get<int64_t>(), rows[1].at("nonzero").get<int64_t>());  // more was removed
+  EXPECT_EQ(read_json(dir / "cmp" / "rows.json"), rows);
+  for (const char* file : {"pareto.svg", "report.html", "manifest.json"}) EXPECT_TRUE(std::filesystem::exists(dir / "cmp" / file)) << file;
+}
+
+TEST(Compare, AnArmThatCannotBeReachedIsARowThatSaysSo) {
+  const ProgramEnd end = espalier({"compare", kModel, "--methods", "shortgpt", "--sparsity", "0.01", "--limit", "300", "--json"});
+  ASSERT_EQ(end.exit_code, 0) << end.err;
+  const Json rows = Json::parse(end.out);
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_TRUE(rows[1].contains("error"));
+}
+
+TEST(Compare, OptionsOfAMethodStandInItsName) {
+  const ProgramEnd end = espalier({"compare", kModel, "--methods", "24-global-mp:min_keep=5", "--sparsity", "0.3", "--limit", "300", "--json"});
+  ASSERT_EQ(end.exit_code, 0) << end.err;
+  EXPECT_EQ(Json::parse(end.out)[1].at("method"), "24-global-mp:min_keep=5");
+}
+
+TEST(Compare, MistakesAreSaidBeforeAnyWork) {
+  const auto error = [](std::vector<std::string> more) {
+    std::vector<std::string> arguments = {"compare", kModel};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const ProgramEnd end = espalier(arguments);
+    EXPECT_EQ(end.exit_code, 2);
+    return end.err;
+  };
+  EXPECT_NE(error({"--sparsity", "0.5"}).find("--methods"), std::string::npos);
+  EXPECT_NE(error({"--methods", "wanda"}).find("--sparsity"), std::string::npos);
+  EXPECT_NE(error({"--methods", "wandaa", "--sparsity", "0.5"}).find("wanda"), std::string::npos);
+  EXPECT_NE(error({"--methods", "wanda", "--sparsity", "0.5,1.2"}).find("1.2"), std::string::npos);
+  EXPECT_NE(error({"--methods", "wanda:nosuch=1", "--sparsity", "0.5"}).find("nosuch"), std::string::npos);
+  EXPECT_NE(error({"--methods", "wanda", "--sparsity", "0.5", "--resume"}).find("--out"), std::string::npos);
+}
+
+// Everything that does not depend on the clock.
+Json without_times(Json rows) {
+  for (Json& row : rows) {
+    row.erase("seconds");
+    row.erase("forward_ratio");
+  }
+  return rows;
+}
+
+TEST(Compare, AKilledRunGoesOnAfterTheRowsThatItHas) {
+  TempDir dir;
+  const std::string out = (dir / "cmp").string();
+  const std::vector<std::string> arguments = {"compare", kModel, "--methods", "magnitude,random", "--sparsity", "0.2,0.4,0.6", "--limit", "600", "-o", out, "--json"};
+  const pid_t pid = start_espalier(arguments);
+  const auto row_file = std::filesystem::path(out + ".partial") / "state" / "row0002.json";
+  for (int i = 0; i < 1200 && !std::filesystem::exists(row_file); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  ASSERT_TRUE(std::filesystem::exists(row_file));
+  ::kill(pid, SIGKILL);
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  const auto stored = read_json(row_file);
+  auto again = arguments;
+  again.push_back("--resume");
+  const ProgramEnd end = espalier(again);
+  ASSERT_EQ(end.exit_code, 0) << end.err;
+  const Json rows = Json::parse(end.out);
+  EXPECT_EQ(rows.at(2), stored);  // to its very times: it was not run again
+  const ProgramEnd straight = espalier({"compare", kModel, "--methods", "magnitude,random", "--sparsity", "0.2,0.4,0.6", "--limit", "600", "--json"});
+  EXPECT_EQ(without_times(rows), without_times(Json::parse(straight.out)));
+}
+
+}  // namespace
+}  // namespace espalier::test
