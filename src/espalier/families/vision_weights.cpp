@@ -122,6 +122,13 @@ int64_t WeightSource::out_width(const std::string& module, const std::string& te
   return size;
 }
 
+int64_t WeightSource::stated_width(const std::string& module, int64_t otherwise) {
+  const auto stated = widths_.find(module);
+  if (stated == widths_.end()) return otherwise;
+  used_.insert(module);
+  return stated->second;
+}
+
 const std::vector<int64_t>* WeightSource::indices(const std::string& node) {
   const auto found = indices_.find(node);
   if (found == indices_.end()) return nullptr;

@@ -57,6 +57,8 @@ class WeightSource {
 
   // Output width of a module whose weight is `tensor` (its axis 0).
   int64_t out_width(const std::string& module, const std::string& tensor, Width width);
+  // What the "espalier" block says of it, else `otherwise`.
+  int64_t stated_width(const std::string& module, int64_t otherwise);
   const std::vector<int64_t>* indices(const std::string& node);  // null: none given
   bool is_removed(const std::string& branch);
 
