@@ -1,0 +1,68 @@
+// Lookups: rows of a table by ids that are computed, or constant indices of an axis.
+#include <algorithm>
+
+#include "espalier/families/onnx/import_ops.h"
+
+namespace espalier {
+namespace {
+
+// Constant indices, perhaps repeated over the batch: those of one row.
+struct Chosen {
+  std::vector<int64_t> indices;
+  Shape shape;
+  bool over_batch = false;
+};
+
+bool repeats(const Known& one, const Known& all) {
+  if (one.count() == 0) return false;
+  for (size_t i = 0; i < all.count(); ++i)
+    if (all.ints[i] != one.ints[i % one.count()]) return false;
+  return true;
+}
+
+Chosen chosen_indices(NodeImport& n, const Known& a, const Known& b, bool leading) {
+  Chosen chosen{a.ints, a.shape};
+  if (&a == &b || a == b) return chosen;
+  const bool batched = leading && !a.shape.empty() && a.shape[0] == 1 && a.shape.size() == b.shape.size() &&
+                       n.importer().is_batch(a.shape[0], b.shape[0]) && repeats(a, b);
+  if (batched) {
+    chosen.over_batch = true;
+  } else {
+    n.importer().fix_batch("the indices of a Gather depend on it");
+  }
+  return chosen;
+}
+
+void embedding(NodeImport& n) {
+  const StoredPtr table = n.stored(0);
+  if (!table || table->shape.size() != 2 || n.integer("axis", 0) != 0)
+    NodeImport::not_understood("its indices are computed, and it is no lookup in a table of rows");
+  Node node{"Embedding", "", {n.value(1)}, {}, {}, {}};
+  node.params["weight"] = n.parameter(table);
+  n.give(std::move(node));
+}
+
+// Indices of several dims: of one, then taken apart.
+void gather(NodeImport& n) {
+  const Known *a = n.known_at(1, false), *b = n.known_at(1, true);
+  if (!a || a->real()) return embedding(n);
+  const Shape& in = n.shape(0);
+  const size_t axis = n.axis(n.integer("axis", 0), in.size());
+  const Chosen chosen = chosen_indices(n, *a, *b, axis == 0);
+  std::map<std::string, Attribute> attributes = {{"axis", static_cast<int64_t>(axis)}, {"indices", chosen.indices}};
+  if (chosen.shape.empty()) attributes["scalar"] = true;
+  if (chosen.shape.size() <= 1) return n.give("Gather", {n.value(0)}, std::move(attributes));
+  Shape apart(in.size(), 0);
+  for (size_t d = axis + 1; d < in.size(); ++d) apart[d] = in[d];
+  apart.erase(apart.begin() + static_cast<int64_t>(axis));
+  apart.insert(apart.begin() + static_cast<int64_t>(axis), chosen.shape.begin(), chosen.shape.end());
+  const ValueId rows = n.add("rows", "Gather", {n.value(0)}, std::move(attributes));
+  if (!chosen.over_batch) return n.give("Reshape", {rows}, {{"shape", apart}});
+  const ValueId shaped = n.add("shaped", "Reshape", {rows}, {{"shape", apart}});
+  n.give_value(n.importer().over_batch(shaped).value_or(shaped));
+}
+
+const RegisterOnnxImport registered[] = {{"Gather", gather}};
+
+}  // namespace
+}  // namespace espalier

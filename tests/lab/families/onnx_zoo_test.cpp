@@ -1,0 +1,101 @@
+// Any ONNX files against what another program computed: ESPALIER_ONNX_ZOO names a folder that tests/judge/onnx_zoo.py
+// has filled. Each case is a JSON file {"model", "inputs": [{"name", "file", "dtype", "shape"}], "outputs": [...]}.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+#include "espalier/core/file.h"
+#include "espalier/core/json.h"
+#include "espalier/families/onnx/import.h"
+#include "espalier/graph/operator.h"
+#include "espalier/lab/interpreter/interpreter.h"
+#include "espalier/lab/torch.h"
+#include "espalier/structure/coupling.h"
+#include "tests/support.h"
+
+namespace espalier {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<fs::path> cases() {
+  std::vector<fs::path> found;
+  if (const char* folder = std::getenv("ESPALIER_ONNX_ZOO"))
+    for (const auto& entry : fs::directory_iterator(folder))
+      if (entry.path().extension() == ".json") found.push_back(entry.path());
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+at::Tensor read_tensor(const fs::path& folder, const Json& entry) {
+  const std::string bytes = read_file(folder / entry.at("file").get<std::string>(), 1u << 30);
+  const auto shape = entry.at("shape").get<Shape>();
+  const std::string dtype = entry.at("dtype").get<std::string>();
+  at::Tensor tensor = at::empty(shape, dtype == "int64" ? at::kLong : dtype == "bool" ? at::kBool : at::kFloat);
+  EXPECT_EQ(bytes.size(), tensor.nbytes()) << entry.dump();
+  std::memcpy(tensor.data_ptr(), bytes.data(), std::min<size_t>(bytes.size(), tensor.nbytes()));
+  return tensor;
+}
+
+double largest_difference(const fs::path& folder, const Json& spec, const Graph& graph) {
+  Environment values;
+  for (size_t i = 0; i < graph.inputs.size(); ++i)
+    values[graph.inputs[i]] = read_tensor(folder, spec.at("inputs").at(i));
+  Weights weights(graph);
+  Interpreter(graph, weights).run(values, 0, static_cast<NodeId>(graph.nodes.size()));
+  double worst = 0;
+  for (size_t i = 0; i < graph.outputs.size(); ++i) {
+    const at::Tensor expected = read_tensor(folder, spec.at("outputs").at(i)), found = values.at(graph.outputs[i]);
+    if (found.sizes() != expected.sizes()) {
+      ADD_FAILURE() << "output " << i << " has shape " << found.sizes() << " instead of " << expected.sizes();
+      continue;
+    }
+    worst = std::max(worst, (found.to(at::kFloat) - expected.to(at::kFloat)).abs().max().item<double>());
+  }
+  return worst;
+}
+
+TEST(OnnxZoo, ComputesWhatTheOtherProgramDoes) {
+  const auto list = cases();
+  if (list.empty()) GTEST_SKIP() << "ESPALIER_ONNX_ZOO names no folder with cases";
+  c10::InferenceMode no_gradients;
+  const char* only = std::getenv("ESPALIER_ONNX_ONLY");
+  for (const fs::path& path : list) {
+    if (only && path.stem() != only) continue;
+    SCOPED_TRACE(path.stem().string());
+    const Json spec = parse_json(read_file(path, 1u << 20), path.string());
+    OnnxImportOptions options;
+    for (const Json& input : spec.at("inputs"))
+      options.input_shapes[input.at("name").get<std::string>()] = input.at("import_shape").get<Shape>();
+    try {
+      const OnnxImport imported = import_onnx(spec.at("model").get<std::string>(), options);
+      const Coupling coupling = find_coupling(imported.graph);
+      const size_t opaque = imported.source->opaque.size();
+      const double worst = opaque ? 0 : largest_difference(path.parent_path(), spec, imported.graph);
+      EXPECT_LE(worst, 1e-4);
+      EXPECT_EQ(opaque, 0u);
+      std::printf("%-20s nodes %5zu params %4zu groups %3zu opaque %zu difference %.2e\n", path.stem().c_str(),
+                  imported.graph.nodes.size(), imported.graph.parameters().size(), coupling.groups.size(), opaque, worst);
+      for (const std::string& note : imported.notes) std::printf("  note: %s\n", note.c_str());
+      if (std::getenv("ESPALIER_ONNX_GROUPS")) std::printf("%s", describe_groups(coupling).c_str());
+      if (std::getenv("ESPALIER_ONNX_NODES"))
+        for (const Node& node : imported.graph.nodes) {
+          std::printf("  %s %s:", node.op.c_str(), node.name.c_str());
+          for (ValueId v : node.inputs) std::printf(" %s", imported.graph.values[static_cast<size_t>(v)].name.c_str());
+          std::printf(" ->");
+          for (ValueId v : node.outputs)
+            std::printf(" %s%s", imported.graph.values[static_cast<size_t>(v)].name.c_str(),
+                        to_string(imported.graph.values[static_cast<size_t>(v)].shape).c_str());
+          std::printf("\n");
+        }
+    } catch (const std::exception& error) {
+      ADD_FAILURE() << error.what();
+      std::printf("%-20s FAILED %s\n", path.stem().c_str(), error.what());
+    }
+  }
+}
+
+}  // namespace
+}  // namespace espalier
