@@ -180,8 +180,11 @@ void OnnxEmitter::finish(OnnxCall call, OnnxDataType type) {
 }
 
 void OnnxEmitter::finish_node(OnnxNode node) {
-  for (ValueId output : this->node().outputs)
-    types_[static_cast<size_t>(output)] = source_type(graph_name(output));
+  for (ValueId output : this->node().outputs) {
+    const OnnxDataType said = source_type(graph_name(output));
+    const bool guessed = said == OnnxDataType::kUndefined && !this->node().inputs.empty();
+    types_[static_cast<size_t>(output)] = guessed ? type() : said;
+  }
   nodes_.push_back(std::move(node));
 }
 
@@ -189,6 +192,7 @@ void OnnxEmitter::finish_as(const std::string& name, OnnxDataType type) {
   const auto output = static_cast<size_t>(node().outputs.at(0));
   names_[output] = name;
   types_[output] = type;
+  constant_values_.insert(node().outputs[0]);
 }
 
 OnnxDataType OnnxEmitter::stored_type(const Parameter& parameter) const {
@@ -274,10 +278,15 @@ std::string OnnxEmitter::cast(const std::string& value, OnnxDataType from, OnnxD
   });
 }
 
+OnnxDataType OnnxEmitter::common_type(size_t first) const {
+  for (bool constants : {false, true})
+    for (size_t i = first; i < node().inputs.size(); ++i)
+      if (is_floating(type(i)) && (constants || !constant_values_.count(node().inputs[i]))) return type(i);
+  return type(first);
+}
+
 std::vector<std::string> OnnxEmitter::unified(size_t first, OnnxDataType& type) {
-  type = this->type(first);
-  for (size_t i = first; i < node().inputs.size() && !is_floating(type); ++i)
-    if (is_floating(this->type(i))) type = this->type(i);
+  type = common_type(first);
   std::vector<std::string> names;
   for (size_t i = first; i < node().inputs.size(); ++i) names.push_back(cast(in(i), this->type(i), type));
   return names;

@@ -66,7 +66,7 @@ class OnnxEmitter {
   void finish(const std::string& op, std::vector<std::string> inputs, std::vector<OnnxAttribute> attributes = {}) {
     finish(OnnxCall{op, std::move(inputs), std::move(attributes)});
   }
-  void finish_node(OnnxNode node);            // as it is; output types from the source
+  void finish_node(OnnxNode node);  // as it is; output types from the source, else the first input's
   void finish_as(const std::string& name, OnnxDataType type);  // the node's output is a value that there is already
 
   // Parameters of the node at hand. With another element type than its own a Cast is put before.
@@ -87,7 +87,8 @@ class OnnxEmitter {
 
   // Pieces.
   std::string cast(const std::string& value, OnnxDataType from, OnnxDataType to);
-  std::vector<std::string> unified(size_t first, OnnxDataType& type);  // inputs from `first` on, of one type
+  // Inputs from `first` on, of one type: a floating one if there is any, rather a computed value's than a constant's.
+  std::vector<std::string> unified(size_t first, OnnxDataType& type);
   OnnxCall reduce_call(const std::string& op, const std::string& x, const std::vector<int64_t>& axes, bool keep);
   OnnxCall squeeze_call(const std::string& op, const std::string& x, const std::vector<int64_t>& axes);  // and Unsqueeze
   std::string unsqueeze(const std::string& x, const std::vector<int64_t>& axes) {
@@ -123,6 +124,7 @@ class OnnxEmitter {
   OnnxDataType stored_type(const Parameter& parameter) const;
   std::string free_name(const std::string& op);
   void add_identities();
+  OnnxDataType common_type(size_t first) const;
 
   const Graph& graph_;
   const OpenShapes& shapes_;
@@ -134,6 +136,7 @@ class OnnxEmitter {
   OnnxNames value_names_, node_names_;
   std::vector<std::string> names_;         // by ValueId
   std::vector<OnnxDataType> types_;        // by ValueId
+  std::unordered_set<ValueId> constant_values_;
   std::vector<std::string> output_names_;  // by graph output
   std::unordered_map<std::string, std::string> parameter_names_;
   std::set<std::string> used_parameters_, transposed_;
