@@ -139,7 +139,7 @@ TEST_F(Output, ResidualCutOfOptMovesItsEmbeddingWidth) {
   options.embed = 16;
   Model projected = load("opt", options);
   cut_group(projected, "residual", 16);  // by chance as wide as the embedding: the projections stay
-  cut_group(projected, "other", 12);
+  cut_group(projected, "channels.model.decoder.embed_tokens", 12);
   EXPECT_EQ(round_trip(projected).config.at("word_embed_proj_dim"), 12);
 }
 

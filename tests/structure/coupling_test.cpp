@@ -238,7 +238,7 @@ TEST(CouplingOfFamilies, ProjectedEmbeddingIsAGroupOfItsOwn) {
   options.norm_first = false;
   const Coupling coupling = find_coupling(test::load_tiny(dir / "m", "opt", options).graph);
   EXPECT_EQ(coupling.find("residual")->set_count, 32);
-  const auto* embedding = coupling.find("other");
+  const auto* embedding = coupling.find("channels.model.decoder.embed_tokens");
   ASSERT_TRUE(embedding);
   EXPECT_EQ(embedding->set_count, 16);
   EXPECT_EQ(members_of(*embedding).size(), 3u);  // embed_tokens, project_in, project_out

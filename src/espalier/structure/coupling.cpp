@@ -163,11 +163,22 @@ void classify(const Graph& graph, const CouplingWalk& walk, Numbering& numbers, 
   }
 }
 
-void name_groups(std::vector<CouplingGroup>& groups) {
+// The first node that makes the group's channels; files often number their parameters, but name their nodes.
+std::string maker_of(const Graph& graph, const CouplingGroup& group) {
+  std::set<std::string> made;
+  for (const auto& member : group.members)
+    if (member.axis == 0) made.insert(member.param);
+  for (const Node& node : graph.nodes)
+    if (node.has_param("weight") && made.count(node.params.at("weight"))) return node.name;
+  return group.members.front().param;
+}
+
+void name_groups(const Graph& graph, std::vector<CouplingGroup>& groups) {
   std::map<std::string, int> uses;
   for (auto& group : groups) {
-    group.label =
-        group.block >= 0 ? fmt::format("blocks.{}.{}", group.block, name_of(group.kind)) : name_of(group.kind);
+    group.label = group.block >= 0                  ? fmt::format("blocks.{}.{}", group.block, name_of(group.kind))
+                  : group.kind == GroupKind::kOther ? "channels." + maker_of(graph, group)
+                                                    : name_of(group.kind);
     if (const int use = ++uses[group.label]; use > 1) group.label += fmt::format("#{}", use);
   }
 }
@@ -232,7 +243,7 @@ Coupling find_coupling(const Graph& model, const CouplingOptions& options) {
   }
   add_members(graph, walk, numbers, coupling.groups);
   classify(graph, walk, numbers, options.head_unit, coupling.groups);
-  name_groups(coupling.groups);
+  name_groups(graph, coupling.groups);
   add_attributes(graph, walk, numbers, coupling);
   for (const auto& site : walk.statistics())
     coupling.statistics.push_back({graph.nodes[static_cast<size_t>(site.node)].name, numbers.of(site.atoms)});

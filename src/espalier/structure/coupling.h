@@ -59,7 +59,7 @@ struct HeadFacts {
 
 struct CouplingGroup {
   int id = 0;
-  std::string label;  // unique in the graph: "residual", "blocks.3.heads", "blocks.3.neurons"
+  std::string label;  // unique in the graph: "residual", "blocks.3.heads", "channels.layer1.0.conv1"
   GroupKind kind = GroupKind::kOther;
   int block = -1;  // −1: spans several
   int64_t set_count = 0;
