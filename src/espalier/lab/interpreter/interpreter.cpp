@@ -55,7 +55,7 @@ void Interpreter::run(Environment& values, NodeId first, NodeId last, const Obse
     std::vector<at::Tensor> inputs;
     for (ValueId input : node.inputs) inputs.push_back(values.at(input));
     if (observer && observer->before) observer->before(n, node, inputs);
-    auto outputs = (*kernels_[static_cast<size_t>(n)])({node, inputs, parameter, cache, cache ? cache->length : 0});
+    auto outputs = (*kernels_[static_cast<size_t>(n)])({node, inputs, parameter, cache, cache ? cache->length : 0, batch_momentum_});
     if (observer && observer->after) observer->after(n, node, outputs);
     for (size_t i = 0; i < outputs.size(); ++i) values[node.outputs[i]] = std::move(outputs[i]);
     for (ValueId input : node.inputs)

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -47,6 +48,11 @@ class Interpreter {
   // ids: int64 [batch, tokens]; returns logits [batch, tokens, vocab]. With a cache the ids continue it.
   at::Tensor forward(const at::Tensor& ids, const Observer* observer = nullptr, KvCache* cache = nullptr) const;
 
+  // From now on batch norms normalise by the statistics of the batch, and their running statistics, where they have
+  // some, become (1 - momentum) running + momentum batch, in place: Weights must hold copies of their own then
+  // (Weights::set). nullopt: inference again.
+  void train_batch_norms(std::optional<double> momentum) { batch_momentum_ = momentum; }
+
   // Nodes of a block are contiguous: [first, last).
   std::pair<NodeId, NodeId> block_range(int block) const;
   // The one value that flows into a block (its residual stream).
@@ -59,6 +65,7 @@ class Interpreter {
   Weights& weights_;
   std::vector<NodeId> last_use_;
   std::vector<const Kernel*> kernels_;
+  std::optional<double> batch_momentum_;
 };
 
 at::Tensor token_tensor(const std::vector<int32_t>& ids);  // [1, tokens]

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <optional>
 #include <unordered_map>
 
 #include "espalier/graph/graph.h"
@@ -25,6 +26,7 @@ struct KernelContext {
   std::function<at::Tensor(const std::string& parameter)> parameter;
   KvCache* cache = nullptr;
   int64_t position = 0;  // of the first token in `inputs`
+  std::optional<double> batch_momentum = std::nullopt;  // see Interpreter::train_batch_norms()
 
   at::Tensor param(const std::string& role) const { return parameter(node.params.at(role)); }
   // An undefined tensor, which ATen takes as "none", when the node has no such parameter.
