@@ -72,8 +72,7 @@ class Classifier {
     first_ += (better < 1).sum().item<int64_t>();
     fifth_ += (better < 5).sum().item<int64_t>();
     count_ += labels.size(0);
-    // The lowest of equal scores, which argmax does not promise.
-    const auto best = to_list((scores == scores.amax(1, true)).to(at::kByte).argmax(1));
+    const auto best = to_list(scores.argmax(1));  // of equal scores the first
     predictions_.insert(predictions_.end(), best.begin(), best.end());
   }
 
