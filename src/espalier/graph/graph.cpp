@@ -42,6 +42,11 @@ void Parameter::cut(size_t axis, const std::vector<int64_t>& kept) {
   kept_[axis] = std::make_shared<const std::vector<int64_t>>(std::move(in_source));
 }
 
+const std::vector<int64_t>* Parameter::kept(size_t axis) const {
+  const auto found = kept_.find(axis);
+  return found == kept_.end() ? nullptr : found->second.get();
+}
+
 namespace {
 template <typename T>
 const T& attribute(const Node& node, const std::string& key) {

@@ -40,6 +40,7 @@ class Parameter {
   void cut(size_t axis, const std::vector<int64_t>& kept);  // indices into the current shape
   void rename(std::string name) { name_ = std::move(name); }
   bool is_cut() const { return !kept_.empty(); }
+  const std::vector<int64_t>* kept(size_t axis) const;  // indices into the source's axis; null: all of them
 
  private:
   std::string name_;

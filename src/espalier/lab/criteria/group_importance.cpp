@@ -53,13 +53,11 @@ class Aggregate {
 
 // The sum over all dims but one, fp64.
 std::vector<double> slice_sums(const at::Tensor& scores, const CouplingMember& member) {
+  if (!scores.defined()) return {};
   const auto axis = static_cast<int64_t>(member.axis);
   ESP_ASSERT(scores.dim() > axis && scores.size(axis) == std::ssize(member.set_of_index), "scores of {}", member.param);
   const at::Tensor sums = scores.to(at::kDouble).movedim(axis, 0).reshape({scores.size(axis), -1}).sum(1).contiguous();
-  const std::vector<double> values(sums.data_ptr<double>(), sums.data_ptr<double>() + sums.numel());
-  for (double value : values)
-    if (std::isnan(value)) user_error("{}: a score of axis {} is not a number", member.param, member.axis);
-  return values;
+  return {sums.data_ptr<double>(), sums.data_ptr<double>() + sums.numel()};
 }
 
 double divisor(const std::vector<double>& scores, GroupNormaliser how) {
@@ -150,16 +148,23 @@ ElementScores magnitude_scores(const Graph& graph, double p) {
 
 SetScores group_importance(const Coupling& coupling, const ElementScores& scores, Aggregation aggregation,
                            GroupNormaliser normaliser) {
+  return group_importance_of_slices(
+      coupling, [&](const CouplingMember& member) { return slice_sums(scores(member.param), member); }, aggregation,
+      normaliser);
+}
+
+SetScores group_importance_of_slices(const Coupling& coupling, const SliceScores& scores, Aggregation aggregation,
+                                     GroupNormaliser normaliser) {
   const size_t count = set_count(coupling);
   SetScores result{std::vector<double>(count), std::vector<double>(count), std::vector<int32_t>(count)};
   for (const auto& group : coupling.groups) {
     std::vector<Aggregate> sets(group.canonical.size());
     for (const auto& member : group.members) {
-      const at::Tensor elements = scores(member.param);
-      if (!elements.defined()) continue;
-      const auto sums = slice_sums(elements, member);
-      for (size_t i = 0; i < sums.size(); ++i)
-        if (const int32_t set = member.set_of_index[i]; set >= 0) sets[static_cast<size_t>(set)].add(sums[i]);
+      const auto slices = scores(member);
+      for (size_t i = 0; i < slices.size(); ++i) {
+        if (std::isnan(slices[i])) user_error("{}: a score of axis {} is not a number", member.param, member.axis);
+        if (const int32_t set = member.set_of_index[i]; set >= 0) sets[static_cast<size_t>(set)].add(slices[i]);
+      }
     }
     std::vector<double> raw;
     for (const auto& set : sets) raw.push_back(set.value(aggregation));
@@ -192,7 +197,8 @@ std::vector<int32_t> choose_removals(const Coupling& coupling, const std::vector
     remaining.remove(set);
     removed.push_back(set);
   }
-  for (const auto& group : coupling.groups) give_back(group, limits.round_to, removed);
+  for (const auto& group : coupling.groups)
+    if (limits.round_heads || group.kind != GroupKind::kHeads) give_back(group, limits.round_to, removed);
   return removed;
 }
 

@@ -23,6 +23,9 @@ GroupNormaliser parse_group_normaliser(const std::string& name);  // mean, max, 
 using ElementScores = std::function<at::Tensor(const std::string& parameter)>;
 ElementScores magnitude_scores(const Graph& graph, double p);  // |w|^p
 
+// Of a member, one score an index of its axis: for criteria that know slices and no elements. Empty: it takes no part.
+using SliceScores = std::function<std::vector<double>(const CouplingMember& member)>;
+
 struct SetScores {
   std::vector<double> raw, normalised;  // by canonical set
   std::vector<int32_t> group_of_set;
@@ -33,12 +36,16 @@ struct SetScores {
 SetScores group_importance(const Coupling& coupling, const ElementScores& scores, Aggregation aggregation,
                            GroupNormaliser normaliser);
 
+SetScores group_importance_of_slices(const Coupling& coupling, const SliceScores& scores, Aggregation aggregation,
+                                     GroupNormaliser normaliser);
+
 // All sets, the first to go first: ascending scores, the lower number first among equals.
 std::vector<int32_t> rank_sets(const std::vector<double>& scores);
 
 struct RemovalLimits {
   int64_t min_channels = 1;  // sets that every dim of a parameter keeps
   int64_t round_to = 1;      // kept sets of a group: rounded up to a multiple
+  bool round_heads = true;   // attention heads too, although a head is many channels
 };
 
 // The first `count` of the ranking that may go, in their order. A set is passed over when a parameter dim would keep

@@ -52,7 +52,7 @@ GroupCut lowest_removed(PruneJob& job, const CouplingGroup& group, const std::ve
 
 std::vector<double> arbitrary_scores(const CouplingGroup& group) { return std::vector<double>(static_cast<size_t>(group.set_count), 0.0); }
 
-void remove_share_of_units(PruneJob& job, int first, int last, const SetScores& scores_of) {
+void remove_share_of_units(PruneJob& job, int first, int last, const ScoresOfGroup& scores_of) {
   Graph& graph = job.graph();
   const int64_t before = graph.parameter_count();
   const Units units = find_units(job);

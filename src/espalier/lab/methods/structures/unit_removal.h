@@ -31,8 +31,8 @@ std::vector<double> arbitrary_scores(const CouplingGroup& group);
 
 // Removes the job's share of heads and of neurons from every block in [first, last) and cuts the graph. Reached is the
 // mean over those groups of the share that went. Findings: "scores" by group, "params_share" of the model removed.
-using SetScores = std::function<std::vector<double>(const CouplingGroup& group)>;
-void remove_share_of_units(PruneJob& job, int first, int last, const SetScores& scores_of);
+using ScoresOfGroup = std::function<std::vector<double>(const CouplingGroup& group)>;
+void remove_share_of_units(PruneJob& job, int first, int last, const ScoresOfGroup& scores_of);
 
 // A quarter of the units (of the blocks that `method` does not skip) against random units of as many parameters.
 Reproduction against_random_units(ReproduceContext& context, const std::string& method, const std::string& claim);
