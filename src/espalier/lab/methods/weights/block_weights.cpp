@@ -1,6 +1,8 @@
 #include "espalier/lab/methods/weights/block_weights.h"
 
+#include <algorithm>
 #include <map>
+#include <set>
 
 #include "espalier/core/error.h"
 #include "espalier/core/ranking.h"
@@ -41,7 +43,20 @@ std::map<ValueId, Statistics> gather(PruneJob& job, BlockStream& stream, const s
   return statistics;
 }
 
+void count_layers(PruneJob& job, const RemovedWeights& counts) {
+  int64_t removed = 0, total = 0;
+  for (NodeId layer : layers_without_blocks(job)) {
+    const auto& node = job.graph().nodes[static_cast<size_t>(layer)];
+    const Shape& stored = job.graph().parameter_of(node, "weight").shape();
+    const int64_t rows = stored[node.flag_or("transposed", false) ? 1 : 0], size = element_count(stored);
+    removed += counts(rows, size / std::max<int64_t>(1, rows), node.name);
+    total += size;
+  }
+  report(job, {{"weights_removed", removed}, {"weights_total", total}});
+}
+
 void count_blocks(PruneJob& job, const RemovedWeights& counts) {
+  if (job.graph().block_count == 0) return count_layers(job, counts);
   int64_t removed = 0, total = 0;
   for (int block = 0; block < job.graph().block_count; ++block) {
     for (NodeId linear : job.prunable_linears(block)) {
@@ -75,6 +90,17 @@ void prune_streaming(PruneJob& job, const RemovedWeights& counts, const Prune& p
 
 }  // namespace
 
+std::vector<NodeId> layers_without_blocks(const PruneJob& job) {
+  std::vector<NodeId> layers;
+  std::set<std::string> taken;
+  for (size_t n = 0; n < job.graph().nodes.size(); ++n) {
+    const auto& node = job.graph().nodes[n];
+    const bool layer = node.op == "Linear" || node.op == "Conv" || node.op == "ConvTranspose";
+    if (layer && !job.is_protected(node.name) && taken.insert(node.params.at("weight")).second) layers.push_back(static_cast<NodeId>(n));
+  }
+  return layers;
+}
+
 RemovedWeights removed_weights(const Pattern& pattern) {
   return [pattern](int64_t rows, int64_t inputs, const std::string& name) {
     check_pattern(pattern, inputs, name);
@@ -86,6 +112,15 @@ RemovedWeights removed_weights(const Pattern& pattern) {
 void prune_blocks(PruneJob& job, const RemovedWeights& counts, const PruneWithoutData& prune) {
   if (job.trial()) return count_blocks(job, counts);
   Json state = start_state();
+  if (job.graph().block_count == 0) {
+    for (NodeId layer : layers_without_blocks(job)) {
+      const at::Tensor weight = job.weight(layer);
+      PrunedWeight pruned = prune(job.graph().nodes[static_cast<size_t>(layer)], weight);
+      pruned.keep = pruned.keep.view_as(weight);
+      store(job, layer, pruned, state);
+    }
+    return report(job, state);
+  }
   job.for_each_block_without_data(
       [&](int block, Json& running) {
         for (NodeId linear : job.prunable_linears(block))

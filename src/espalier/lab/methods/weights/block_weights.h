@@ -24,7 +24,11 @@ using PruneWithNorms =
 using PruneWithGram =
     std::function<PrunedWeight(const Node& node, const at::Tensor& weight, const GramAccumulator& input)>;
 
-// `counts` takes the place of `prune` in a trial.
+// Convolutions and Linear layers of a model without blocks (a CNN), each weight once, what is protected left out.
+std::vector<NodeId> layers_without_blocks(const PruneJob& job);
+
+// `counts` takes the place of `prune` in a trial. A model without blocks has all its layers pruned, convolutions viewed as
+// [out, in · kernel].
 void prune_blocks(PruneJob& job, const RemovedWeights& counts, const PruneWithoutData& prune);
 // Layers that read the same value share its statistics. A block's layers are pruned together on the statistics of its
 // dense form over the pruned blocks before it; its pruned outputs feed the next.

@@ -13,7 +13,7 @@ bool chosen(const PruneJob& job, const std::string& name) {
   return exclude.empty() || !matches_pattern(name, exclude);
 }
 
-// Linear weights in node order, a shared one once; a head tied to the embedding is an embedding.
+// Weights of Conv and Linear layers in node order, a shared one once; a head tied to the embedding is an embedding.
 std::vector<NodeId> prunable(const PruneJob& job, const Graph& graph) {
   std::set<std::string> taken;
   for (const auto& node : graph.nodes)
@@ -21,7 +21,8 @@ std::vector<NodeId> prunable(const PruneJob& job, const Graph& graph) {
   std::vector<NodeId> nodes;
   for (size_t n = 0; n < graph.nodes.size(); ++n) {
     const auto& node = graph.nodes[n];
-    if (node.op == "Linear" && !job.is_protected(node.name) && chosen(job, node.name) &&
+    const bool layer = node.op == "Linear" || node.op == "Conv" || node.op == "ConvTranspose";
+    if (layer && !job.is_protected(node.name) && chosen(job, node.name) &&
         taken.insert(node.params.at("weight")).second)
       nodes.push_back(static_cast<NodeId>(n));
   }
@@ -102,7 +103,7 @@ const RegisterMethod registered(
                   "one-shot",
                   "full",
                   "",
-                  {"cnn", "llm"}},
+                  {"cnn", "vit", "llm"}},
      .needs = {},
      .options = {{"min_keep", "int", "0", ">= 0", "weights that every layer keeps at least"},
                  {"min_keep_percent", "real", "0", "0 to 100", "the same as a percentage of all prunable weights"},

@@ -15,6 +15,7 @@ void prune_all_blocks(PruneJob& job) {
   std::vector<NodeId> linears;
   for (int block = 0; block < job.graph().block_count; ++block)
     for (NodeId linear : job.prunable_linears(block)) linears.push_back(linear);
+  if (job.graph().block_count == 0) linears = layers_without_blocks(job);
   prune_globally(job, ranked_layers(job, linears), 0, MinimumRule::kExact);
 }
 

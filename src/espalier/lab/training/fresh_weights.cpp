@@ -1,0 +1,53 @@
+#include "espalier/lab/training/fresh_weights.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "espalier/core/rng.h"
+#include "espalier/lab/measure/layer_columns.h"
+
+namespace espalier {
+namespace {
+
+Tensor constant(const Shape& shape, float value) {
+  Tensor tensor(DType::kF32, shape);
+  std::fill(tensor.mutable_as<float>().begin(), tensor.mutable_as<float>().end(), value);
+  return tensor;
+}
+
+Tensor normal(const Shape& shape, double deviation, uint64_t seed, const std::string& name) {
+  Tensor tensor(DType::kF32, shape);
+  Rng rng(seed, "weights/" + name);
+  for (float& value : tensor.mutable_as<float>()) value = static_cast<float>(deviation * rng.normal());
+  return tensor;
+}
+
+bool is_norm(const Node& node) { return node.op.ends_with("Norm"); }
+
+Tensor initial(const Graph& graph, const Node& node, const std::string& role, const Parameter& parameter, uint64_t seed) {
+  const Shape& shape = parameter.shape();
+  if (role == "bias" || role == "mean") return constant(shape, 0);
+  if (role == "var" || (is_norm(node) && role == "weight")) return constant(shape, 1);
+  if (node.op == "PRelu") return constant(shape, 0.25f);
+  if (!is_weighted_layer(node) && node.op != "ConvTranspose") return normal(shape, 0.02, seed, parameter.name());
+  const bool classifier = std::count(graph.outputs.begin(), graph.outputs.end(), node.outputs[0]) > 0;
+  const double fan_in = is_weighted_layer(node) ? static_cast<double>(layer_shape(graph, node).inputs)
+                                                : static_cast<double>(element_count(shape) / std::max<int64_t>(1, shape[1]));
+  return normal(shape, std::sqrt((classifier ? 1 : 2) / std::max(1.0, fan_in)), seed, parameter.name());
+}
+
+}  // namespace
+
+void initialise_weights(Graph& graph, uint64_t seed) {
+  std::set<std::string> done;
+  for (const auto& node : graph.nodes) {
+    for (const auto& [role, name] : node.params) {
+      Parameter& parameter = graph.parameter(name);
+      if (!done.insert(name).second || parameter.dtype() == DType::kI64 || parameter.dtype() == DType::kI32) continue;
+      parameter.assign(initial(graph, node, role, parameter, seed).to(parameter.dtype()));
+    }
+  }
+}
+
+}  // namespace espalier
