@@ -40,7 +40,7 @@ class ConvertVerb : public Verb {
 Json ConvertVerb::run() {
   if (request_.out.empty()) user_error("--out: missing: where shall the result go?");
   if (request_.to == "gguf") user_error("--to: gguf cannot be written yet; hf (a Hugging Face directory) and onnx can");
-  const Model model = load_model(resolve_model(request_.model));
+  const Model model = load_model(resolve_model(request_.model), {request_.common.seed, request_.common.input_shapes});
   const Json fingerprint = {
       {"convert", model.path.string()}, {"model", model_hash(model.graph)}, {"to", request_.to}, {"pack", request_.pack}};
   const RunOptions run_options{.force = request_.force, .source = model.path};

@@ -103,7 +103,7 @@ void add_data_facts(Json& result, const Model& model) {
 }
 
 Json InspectVerb::run() {
-  const Model model = load_model(resolve_model(request_.model), request_.common.seed);
+  const Model model = load_model(resolve_model(request_.model), {request_.common.seed, request_.common.input_shapes});
   Graph graph = model.graph.clone();
   const auto shapes = costing_shapes(model);
   infer_shapes(graph, shapes);

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "espalier/core/error.h"
+#include "espalier/requests/recipe.h"
 
 namespace espalier {
 namespace {
@@ -102,6 +103,17 @@ CLI::Option* add_share(CLI::App& app, const std::string& name, std::optional<dou
 
 CLI::Option* add_model(CLI::App& app, std::string& target) {
   return add_text(app, "MODEL", target, "MODEL", "directory or file of the model, or the name of an embedded one");
+}
+
+std::map<std::string, std::vector<int64_t>> parse_input_shapes(const std::vector<std::string>& shapes) {
+  std::map<std::string, std::vector<int64_t>> result;
+  for (const auto& text : shapes) {
+    const size_t equals = text.rfind('=');
+    if (equals == std::string::npos || equals == 0)
+      throw UserError("--input-shape", "value", "NAME=SIZES, as ids=1x128", "'" + printable(text) + "'");
+    result[text.substr(0, equals)] = parse_shape(text.substr(equals + 1), "--input-shape");
+  }
+  return result;
 }
 
 MethodOptions parse_settings(const std::vector<std::string>& settings) {

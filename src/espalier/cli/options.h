@@ -32,6 +32,9 @@ CLI::Option* add_model(CLI::App& app, std::string& target);
 // "name=value" of --set; a name twice is an error.
 MethodOptions parse_settings(const std::vector<std::string>& settings);
 
+// "name=1x3x224x224" of --input-shape.
+std::map<std::string, std::vector<int64_t>> parse_input_shapes(const std::vector<std::string>& shapes);
+
 // Parses; every error of CLI11 becomes a UserError, with the nearest name for an unknown option. False: help was asked
 // for.
 bool parse_arguments(CLI::App& app, const std::vector<std::string>& arguments);

@@ -75,6 +75,7 @@ void Verb::declare_common(CLI::App& app) {
   add_choice(app, "--dtype", common_->dtype, kDtypes, "in what it computes")->group("Common");
   add_choice(app, "--progress", progress_, {"auto", "bar", "lines", "json", "none"}, "how it shows progress on stderr")
       ->group("Common");
+  add_texts(app, "--input-shape", input_shapes_, "NAME=NxN", "size of an ONNX file's input that leaves it open, as ids=1x128")->group("Common");
   app.add_flag("-q,--quiet", quiet_, "errors, warnings and the result only")->group("Common");
   app.add_flag("-v,--verbose", detailed_, "more of what it does")->group("Common")->excludes("--quiet");
 }
@@ -85,6 +86,7 @@ void Verb::apply_common() {
   set_thread_count(static_cast<int>(threads_));
   common_->seed = static_cast<uint64_t>(seed_);
   common_->threads = thread_count();
+  if (!input_shapes_.empty()) common_->input_shapes = parse_input_shapes(input_shapes_);
 }
 
 int Verb::main(const std::vector<std::string>& arguments) {

@@ -48,6 +48,7 @@ class Verb {
   int64_t seed_ = 0, threads_ = 0;
   bool json_ = false, quiet_ = false, detailed_ = false;
   std::string progress_ = "auto";
+  std::vector<std::string> input_shapes_;
 };
 
 const std::vector<Verb*>& verbs();  // by name

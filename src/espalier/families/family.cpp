@@ -128,11 +128,11 @@ bool is_integer_input(const OnnxModel& onnx, const std::string& name) {
   return false;
 }
 
-Model load_onnx(const fs::path& path) {
+Model load_onnx(const fs::path& path, const LoadOptions& options) {
   Model model;
   model.path = path;
   model.config = Json::object();
-  OnnxImport imported = import_onnx(path);
+  OnnxImport imported = import_onnx(path, {.input_shapes = options.input_shapes});
   model.graph = std::move(imported.graph);
   model.onnx = std::move(imported.source);
   model.example_inputs = std::move(imported.input_shapes);
@@ -201,19 +201,30 @@ void Model::drop_pages(const Tensor& tensor) const {
   if (checkpoint) checkpoint->drop_pages(tensor);
 }
 
-Model load_model(const fs::path& path, uint64_t seed) {
+namespace {
+
+Model load_any(const fs::path& path, const LoadOptions& options) {
   if (!fs::exists(path)) user_error("{}: there is no such model directory or file", path.string());
   if (!fs::is_directory(path)) {
-    if (path.extension() == ".onnx") return load_onnx(path);
+    if (path.extension() == ".onnx") return load_onnx(path, options);
     if (has_extension(path, {".safetensors", ".bin", ".pt", ".pth", ".th"})) return load_recognised(path);
     user_error("{}: expected a model directory with config.json, an .onnx file, or a checkpoint (.safetensors, .pt, .pth, .th, .bin)", path.string());
   }
-  if (fs::exists(path / "config.json")) return load_configured(path, seed);
+  if (fs::exists(path / "config.json")) return load_configured(path, options.seed);
   const auto onnx_files = files_with(path, {".onnx"});
-  if (onnx_files.size() == 1 && !has_weights(path)) return load_onnx(onnx_files.front());
+  if (onnx_files.size() == 1 && !has_weights(path)) return load_onnx(onnx_files.front(), options);
   if (onnx_files.size() > 1) user_error("{}: the directory has no config.json and several .onnx files; name one of them", path.string());
   if (has_weights(path)) return load_recognised(path);
   user_error("{}: the directory has no config.json", path.string());
+}
+
+}  // namespace
+
+Model load_model(const fs::path& path, const LoadOptions& options) {
+  Model model = load_any(path, options);
+  if (!options.input_shapes.empty() && !model.onnx) user_error("--input-shape: {} is no ONNX file; its shapes are known", path.string());
+  model.opened_with = options;
+  return model;
 }
 
 std::vector<Shape> costing_shapes(const Model& model) {

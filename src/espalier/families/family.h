@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -47,6 +48,11 @@ std::vector<const Family*> families();
 
 struct OnnxSource;  // families/onnx/import.h
 
+struct LoadOptions {
+  uint64_t seed = 0;                          // of initial weights
+  std::map<std::string, Shape> input_shapes;  // of an ONNX file's inputs, where the file leaves sizes open
+};
+
 // A loaded model: a directory with config.json, a bare checkpoint that a family recognises, or an ONNX file.
 struct Model {
   std::filesystem::path path;
@@ -63,6 +69,7 @@ struct Model {
   DType dtype = DType::kF32;   // of most weights
   std::vector<Shape> example_inputs;    // of the graph's inputs, with a batch of one
   std::vector<DType> input_dtypes;      // kI64 (ids) or kF32
+  LoadOptions opened_with;
   std::vector<std::string> notes;       // what could not be understood and stays as it is
 
   std::filesystem::path directory() const;             // of the files beside it
@@ -72,9 +79,9 @@ struct Model {
   void drop_pages(const Tensor& tensor) const;         // the caller is done with these weights for now
 };
 
-// path: a directory with config.json (with no weights in it: fresh ones from `seed`), with a checkpoint that a family
+// path: a directory with config.json (with no weights in it: initial ones), with a checkpoint that a family
 // recognises or with one .onnx file; a checkpoint file; an .onnx file. Reads no weights.
-Model load_model(const std::filesystem::path& path, uint64_t seed = 0);
+Model load_model(const std::filesystem::path& path, const LoadOptions& options = {});
 
 // The shapes at which costs are counted: one picture, one sequence of the context (of 2048 tokens at most).
 std::vector<Shape> costing_shapes(const Model& model);

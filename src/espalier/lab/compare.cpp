@@ -117,7 +117,7 @@ Json run_arm(const CompareRequest& request, const StepRequest& arm, double spars
   const auto start = Clock::now();
   Json row = {{"method", label_of(arm)}, {"sparsity", sparsity}};
   try {
-    Model model = open_model(request.model, request.common.seed);
+    Model model = open_model(request.model, request.common);
     const PruneRequest asked = prune_request(request, arm, sparsity);
     const CalibrationSource source = calibration_of(asked, model);
     const PruneRequest prune = completed(asked, model, source);
@@ -199,10 +199,10 @@ std::string row_name(size_t index) { return fmt::format("row{:04}", index); }
 }  // namespace
 
 Json run_compare(const CompareRequest& request) {
-  const Model dense = open_model(request.model, request.common.seed);
+  const Model dense = open_model(request.model, request.common);
   const Judge judge(request, dense);
   for (const auto& arm : request.arms) {  // what is wrong is said before any work
-    Model model = open_model(request.model, request.common.seed);
+    Model model = open_model(request.model, request.common);
     const PruneRequest asked = prune_request(request, arm, request.sparsities.front());
     completed(asked, model, calibration_of(asked, model));
   }

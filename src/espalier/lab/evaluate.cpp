@@ -3,6 +3,7 @@
 #include "espalier/core/assets.h"
 #include "espalier/core/error.h"
 #include "espalier/io/text_dataset.h"
+#include "espalier/lab/evaluate_images.h"
 #include "espalier/lab/measure/quality.h"
 #include "espalier/lab/methods/runner.h"
 
@@ -21,9 +22,11 @@ std::vector<int32_t> tokens_of(const std::filesystem::path& data, const Model& m
 }
 
 Json run_eval(const EvalRequest& request) {
+  const Model model = open_model(request.model, request.common);
+  if (model.task == Task::kImages) return evaluate_images(request, model);
+  if (model.task != Task::kText) user_error("{}: it is neither a language model nor a classifier of pictures", model.path.string());
   if (!request.metric.empty() && request.metric != "ppl" && request.metric != "kl")
-    throw UserError("--metric", request.metric, "ppl or kl for a language model", request.metric);
-  const Model model = open_model(request.model);
+    throw UserError("--metric", "metric of a language model", "ppl or kl", request.metric);
   const auto data = resolve_data(request.data.empty() ? "evaluation.txt" : request.data);
   const int64_t length = request.length ? request.length : default_length(model.context_length);
   if (length < 2 || length > model.context_length)
@@ -31,7 +34,7 @@ Json run_eval(const EvalRequest& request) {
   const int64_t stride = request.stride ? request.stride : length;
   const auto windows = windows_of(tokens_of(data, model, request.limit), length, stride);
   std::optional<Model> dense;
-  if (!request.against.empty()) dense = open_model(request.against);
+  if (!request.against.empty()) dense = open_model(request.against, request.common);
   const Quality quality = measure_quality(model.graph, windows, length, stride, dense ? &dense->graph : nullptr);
   const bool kl = request.metric == "kl";
   Json result = {{"metric", kl ? "kl" : "ppl"}, {"value", kl ? *quality.kl : quality.perplexity.value}};

@@ -47,7 +47,7 @@ Json run_generate(const GenerateRequest& request) {
   at::NoGradGuard no_gradients;
   if (!request.policy.empty()) user_error("--policy: attention policies come with the engine; this version has dense attention only");
   const auto start = Clock::now();
-  const Model model = open_model(request.model);
+  const Model model = open_model(request.model, request.common);
   const auto tokenizer = Tokenizer::load(model.path);
   const auto prompt = tokenizer->encode(request.prompt, true);
   if (prompt.empty()) user_error("--prompt: the prompt has no tokens, and the tokenizer adds none");

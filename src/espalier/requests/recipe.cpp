@@ -11,7 +11,7 @@
 namespace espalier {
 
 const std::vector<std::string> kBudgets = {"params", "flops", "bytes", "heads", "layers", "experts", "latency"};
-const std::vector<std::string> kRepairs = {"none", "ls", "lora", "finetune", "distill"};
+const std::vector<std::string> kRepairs = {"none", "ls", "bn", "lora", "finetune", "distill"};
 const std::vector<std::string> kPackings = {"none", "bitmap"};
 const std::vector<std::string> kDevices = {"cpu", "cuda"};
 const std::vector<std::string> kDtypes = {"fp32", "bf16", "int8"};
@@ -156,12 +156,26 @@ void check_pattern(const std::string& pattern, const std::string& where) {
     throw UserError(where, "pattern", "N:M with 0 < N < M <= 64, as 2:4", "'" + printable(pattern) + "'");
 }
 
+std::vector<int64_t> parse_shape(const std::string& text, const std::string& where) {
+  std::vector<int64_t> shape;
+  const char *at = text.data(), *const end = text.data() + text.size();
+  for (;;) {
+    int64_t size = 0;
+    const auto [next, error] = std::from_chars(at, end, size);
+    if (error != std::errc() || size < 1 || size > kMost || (next != end && *next != 'x') || shape.size() >= 8)
+      throw UserError(where, "shape", "sizes with x between them, as 1x3x224x224", "'" + printable(text) + "'");
+    shape.push_back(size);
+    if (next == end) return shape;
+    at = next + 1;
+  }
+}
+
 PruneRequest read_recipe(const std::filesystem::path& path) {
   const Json root = read_yaml(path);
   const auto where = path.string();
   const Fields fields(
       root, where,
-      {"model", "calib", "eval", "protect", "align", "uniform", "pack", "seed", "threads", "device", "dtype", "steps"});
+      {"model", "calib", "eval", "protect", "align", "uniform", "pack", "seed", "threads", "device", "dtype", "input_shapes", "steps"});
   PruneRequest request;
   request.recipe = where;
   fields.text("model", request.model);
@@ -174,6 +188,11 @@ PruneRequest read_recipe(const std::filesystem::path& path) {
   fields.integer("threads", 0, 4096, request.common.threads);
   fields.word("device", kDevices, request.common.device);
   fields.word("dtype", kDtypes, request.common.dtype);
+  if (const Json* shapes = fields.find("input_shapes")) {
+    if (!shapes->is_object()) throw UserError(where, "input_shapes", "a map of input names and sizes, as ids: 1x128", describe(*shapes));
+    for (const auto& [name, shape] : shapes->items())
+      request.common.input_shapes[name] = parse_shape(shape.is_string() ? shape.get<std::string>() : "", where + ": input_shapes");
+  }
   read_lists(fields, where, request);
   return request;
 }
@@ -201,8 +220,9 @@ Json recipe_of(const PruneRequest& request) {
                  {"seed", common.seed},
                  {"threads", common.threads},
                  {"device", common.device},
-                 {"dtype", common.dtype},
-                 {"steps", steps}});
+                 {"dtype", common.dtype}});
+  for (const auto& [name, shape] : common.input_shapes) recipe["input_shapes"][name] = fmt::format("{}", fmt::join(shape, "x"));
+  recipe["steps"] = steps;
   return recipe;
 }
 

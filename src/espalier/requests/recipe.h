@@ -31,6 +31,9 @@ Json read_yaml(const std::filesystem::path& path);
 // "N:M" with 0 < N < M <= 64, or UserError.
 void check_pattern(const std::string& pattern, const std::string& where);
 
+// "1x3x224x224", or UserError.
+std::vector<int64_t> parse_shape(const std::string& text, const std::string& where);
+
 // The words that an option or a key accepts.
 extern const std::vector<std::string> kBudgets, kRepairs, kPackings, kDevices, kDtypes;
 

@@ -18,6 +18,7 @@ struct CommonRequest {
   int threads = 0;             // what --threads said or the machine has: at least 1 when a verb runs
   std::string device = "cpu";  // "cpu" | "cuda"
   std::string dtype = "fp32";  // "fp32" | "bf16" | "int8"
+  std::map<std::string, std::vector<int64_t>> input_shapes;  // of an ONNX file's inputs, where it leaves sizes open
 };
 
 // Names of methods, models, data are as typed: resolve_model() and resolve_data() of core/assets.h turn them into
@@ -36,7 +37,7 @@ struct StepRequest {
   std::optional<double> sparsity;  // share to remove, in [0, 1)
   std::string of;                  // "": the method's own; params | flops | bytes | heads | layers | experts | latency
   std::string pattern;             // "": none; "N:M"
-  std::string repair = "none";     // none | ls | lora | finetune | distill
+  std::string repair = "none";     // none | ls | bn | lora | finetune | distill
   MethodOptions options;
 };
 

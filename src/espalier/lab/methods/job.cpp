@@ -128,7 +128,7 @@ LabelledImages PruneJob::image_samples(int64_t count) const {
   return image_batch(images(), chosen, model_.image);
 }
 
-Model PruneJob::open_dense() const { return load_model(model_.path, settings_.seed); }
+Model PruneJob::open_dense() const { return load_model(model_.path, model_.opened_with); }
 
 bool PruneJob::is_protected(const std::string& node) const {
   return std::any_of(settings_.protect.begin(), settings_.protect.end(),

@@ -66,7 +66,7 @@ Json estimates(const Model& model, const CalibrationSource& source, const Needs&
 }  // namespace
 
 Json plan_prune(const PruneRequest& asked) {
-  Model model = open_model(asked.model, asked.common.seed);
+  Model model = open_model(asked.model, asked.common);
   const CalibrationSource source = calibration_of(asked, model);
   const PruneRequest request = completed(asked, model, source);
   Json steps = Json::array();

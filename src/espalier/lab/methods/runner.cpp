@@ -108,7 +108,9 @@ Json measure_both(const PruneRequest& request, const Model& dense, const Model& 
 
 }  // namespace
 
-Model open_model(const std::string& path_or_name, uint64_t seed) { return load_model(resolve_model(path_or_name), seed); }
+Model open_model(const std::string& path_or_name, const CommonRequest& common) {
+  return load_model(resolve_model(path_or_name), {common.seed, common.input_shapes});
+}
 
 Json size_to_json(const Graph& graph, const Model& model) {
   const Size size = model_size(graph, model);
@@ -118,12 +120,12 @@ Json size_to_json(const Graph& graph, const Model& model) {
 Json run_prune(const PruneRequest& asked) {
   const auto start = Clock::now();
   for (const auto& step : asked.steps) find_method(step.method);  // a wrong name must not wait for the model
-  Model model = open_model(asked.model, asked.common.seed);
+  Model model = open_model(asked.model, asked.common);
   const CalibrationSource source = calibration_of(asked, model);
   const PruneRequest request = completed(asked, model, source);
   if (!request.eval_data.empty() && model.task == Task::kOther)
     user_error("--eval: {} is neither a language model nor a classifier of pictures", model.path.string());
-  const Model dense = open_model(request.model, request.common.seed);
+  const Model dense = open_model(request.model, request.common);
   const OutputPlace place = output_place(request.out, "", model, {request.force, request.resume, model.path});
   RunDirectory run(place.directory, fingerprint_of(request, model, source), {request.force, request.resume, model.path});
   if (run.finished_result()) {

@@ -10,7 +10,7 @@ namespace espalier {
 Json run_prune(const PruneRequest& request);
 
 // A model by path or embedded name.
-Model open_model(const std::string& path_or_name, uint64_t seed = 0);
+Model open_model(const std::string& path_or_name, const CommonRequest& common);
 
 Json size_to_json(const Graph& graph, const Model& model);  // {"params","flops","bytes"}, as model_size() counts them
 
