@@ -21,7 +21,7 @@ class EvalVerb : public Verb {
  protected:
   void declare(CLI::App& app) override {
     add_model(app, request_.model)->required();
-    add_text(app, "--data", request_.data, "DATA", "what to measure on; by default an embedded sample");
+    add_text(app, "--data", request_.data, "DATA", "text, or pictures: CIFAR or IDX files, a folder by class; by default an embedded text");
     add_choice(app, "--metric", request_.metric, {"ppl", "accuracy", "map", "needle", "vqa", "kl"},
                "by default what suits model and data");
     add_text(app, "--against", request_.against, "MODEL", "add the differences from this model");
@@ -63,9 +63,12 @@ std::string EvalVerb::text(const Json& result) {
   if (const Json ci = result.value("ci95", Json()); ci.is_array() && ci.size() == 2)
     line += fmt::format(" (95 % interval {} to {})", shown(ci[0]), shown(ci[1]));
   line += scope_of(result);
+  if (result.contains("top5")) line += ", top-5 " + shown(result["top5"]);
   if (result.contains("seconds")) line += ", " + format_duration(result["seconds"].get<double>());
+  if (const Json macro = result.value("macro", Json()); macro.is_object())
+    line += "\nmacro averages:\n" + describe_object(macro, 2);
   if (const Json against = result.value("against", Json()); against.is_object())
-    line += "\nagainst:\n" + describe_object(against, 2);
+    line += (line.back() == '\n' ? "against:\n" : "\nagainst:\n") + describe_object(against, 2);
   if (line.back() != '\n') line += "\n";
   return line;
 }

@@ -1,4 +1,4 @@
-// Quality of a model on a text: the body of `espalier eval`.
+// Quality of a model on a text or on pictures: the body of `espalier eval`.
 #pragma once
 
 #include <filesystem>

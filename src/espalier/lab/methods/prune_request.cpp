@@ -117,8 +117,8 @@ PruneRequest completed(PruneRequest request, Model& model, const CalibrationSour
     for (const auto& [name, value] : job.all_options())
       if (!value.empty()) step.options.try_emplace(name, value);
     if (step.repair == "none") continue;
-    check_repair(step.repair, repair_options(step));
-    for (const auto& [name, value] : repair_defaults(step.repair)) step.options.try_emplace("repair." + name, value);
+    check_repair(job, step.repair, repair_options(step));
+    for (const auto& [name, value] : repair_defaults(step.repair, model.task)) step.options.try_emplace("repair." + name, value);
   }
   return request;
 }

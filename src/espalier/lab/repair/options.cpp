@@ -11,4 +11,12 @@ void require_known(const RepairSettings& given, const std::vector<std::string>& 
                  fmt::join(known, ", "));
 }
 
+void read_flag(const RepairSettings& given, const std::string& name, bool& value) {
+  const auto found = given.find(name);
+  if (found == given.end()) return;
+  if (found->second != "true" && found->second != "false")
+    throw UserError("repair", "option repair." + name, "true or false", printable(found->second));
+  value = found->second == "true";
+}
+
 }  // namespace espalier

@@ -12,6 +12,7 @@
 #include "espalier/lab/interpreter/interpreter.h"
 #include "espalier/lab/methods/job.h"
 #include "espalier/lab/repair/bool_mask.h"
+#include "espalier/lab/repair/classifier.h"
 #include "espalier/lab/repair/least_squares.h"
 #include "espalier/lab/tensor_bridge.h"
 #include "espalier/lab/torch.h"
@@ -154,20 +155,30 @@ void train(const Graph& graph, Trainable& trainable, const Graph* dense, const T
 
 }  // namespace
 
-void check_repair(const std::string& kind, const std::map<std::string, std::string>& given) {
+void check_repair(const std::string& kind, const std::map<std::string, std::string>& given, Task task) {
   if (kind == "ls") {
     least_squares_options(given);
+  } else if (kind == "bn" || (task != Task::kText && (kind == "finetune" || kind == "distill"))) {
+    check_classifier_repair(kind, given);
+  } else if (kind == "lora" && task != Task::kText) {
+    user_error("--repair lora is for language models; classifiers of pictures take bn, finetune or distill");
   } else if (kind == "finetune" || kind == "lora" || kind == "distill") {
     read_options(given);
   } else {
-    throw UserError("--repair", "kind", "none, ls, lora, finetune or distill", printable(kind));
+    throw UserError("--repair", "kind", "none, ls, bn, lora, finetune or distill", printable(kind));
   }
 }
 
-std::map<std::string, std::string> repair_defaults(const std::string& kind) {
+void check_repair(const PruneJob& job, const std::string& kind, const std::map<std::string, std::string>& given) {
+  check_repair(kind, given, job.model().task);
+  if (is_classifier_repair(job, kind)) check_classifier_job(job, kind);
+}
+
+std::map<std::string, std::string> repair_defaults(const std::string& kind, Task task) {
   const auto text = [](auto value) { return fmt::format("{}", value); };
   if (kind == "none") return {};
   if (kind == "ls") return {{"damp", text(LeastSquaresOptions().damp)}, {"iterations", text(LeastSquaresOptions().iterations)}};
+  if (kind == "bn" || task != Task::kText) return classifier_repair_defaults(kind);
   const RepairOptions options;
   std::map<std::string, std::string> all = {{"steps", text(options.steps)}, {"batch", text(options.batch)}, {"lr", text(options.lr)}};
   if (kind == "lora") all.insert({{"rank", text(options.rank)}, {"alpha", text(options.alpha)}});
@@ -175,7 +186,8 @@ std::map<std::string, std::string> repair_defaults(const std::string& kind) {
 }
 
 void repair_model(PruneJob& job, const std::string& kind, const std::map<std::string, std::string>& given) {
-  check_repair(kind, given);
+  check_repair(job, kind, given);
+  if (is_classifier_repair(job, kind)) return repair_classifier(job, kind, given);
   if (kind == "ls") return repair_by_least_squares(job, least_squares_options(given));
   const RepairOptions options = read_options(given);
   std::map<std::string, at::Tensor> masks;
