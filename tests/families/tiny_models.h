@@ -28,11 +28,12 @@ struct TinyOptions {
   Json config = Json::object();  // keys to set in config.json besides
 };
 
-// fp32 in [-0.25, 0.25); 1 more for weights of norms. Element i mixes FNV-1a of the name with i by splitmix64.
+// fp32 in [-0.25, 0.25); 1 more for weights and variances of norms. Element i mixes FNV-1a of the name with i by splitmix64.
 inline std::vector<float> tiny_values(std::string_view name, const Shape& shape) {
   uint64_t seed = 0xcbf29ce484222325;
   for (unsigned char byte : name) seed = (seed ^ byte) * 0x100000001b3;
-  const double offset = shape.size() == 1 && name.ends_with(".weight") ? 1 : 0;
+  const bool of_norm = name.ends_with(".weight") || name.ends_with(".gamma") || name.ends_with(".running_var");
+  const double offset = shape.size() == 1 && of_norm ? 1 : 0;
   std::vector<float> values(static_cast<size_t>(element_count(shape)));
   for (size_t i = 0; i < values.size(); ++i) {
     uint64_t z = seed + i + 0x9e3779b97f4a7c15;

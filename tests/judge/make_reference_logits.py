@@ -11,34 +11,13 @@ logits only. A trained model's holds a text, its ids with BOS, and the logits of
 import json
 import sys
 
-import numpy
 import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from tiny_formula import formula, rounded
+
 TOKENS = 9
-MASK = (1 << 64) - 1
-
-
-def fnv1a(name):
-    value = 0xCBF29CE484222325
-    for byte in name.encode():
-        value = ((value ^ byte) * 0x100000001B3) & MASK
-    return value
-
-
-def formula(name, shape):
-    count = int(numpy.prod(shape))
-    with numpy.errstate(over="ignore"):
-        z = numpy.uint64(fnv1a(name)) + numpy.arange(count, dtype=numpy.uint64) + numpy.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> numpy.uint64(30))) * numpy.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> numpy.uint64(27))) * numpy.uint64(0x94D049BB133111EB)
-        z = z ^ (z >> numpy.uint64(31))
-    unit = (z >> numpy.uint64(40)).astype(numpy.float64) / 2**23 - 1
-    is_norm = len(shape) == 1 and name.endswith(".weight")
-    values = 1 + 0.25 * unit if is_norm else 0.25 * unit
-    return torch.from_numpy(values.astype(numpy.float32).reshape(shape))
-
 
 LLAMA = dict(model_type="llama", hidden_size=32, num_attention_heads=4, num_key_value_heads=2, intermediate_size=48,
              num_hidden_layers=2, vocab_size=29, max_position_embeddings=64, rms_norm_eps=1e-5, rope_theta=10000.0,
@@ -91,10 +70,6 @@ def run_case(name, config):
 PROMPT = ("Once upon a time, there was a little boy named Tim. He found a shiny red ball under the old tree, and he "
           "wanted to show it to his sister. But the ball rolled away")
 LAST_POSITIONS = 4
-
-
-def rounded(values):
-    return [float(f"{v:.7g}") for v in values.flatten().tolist()]
 
 
 def run_trained(directory):

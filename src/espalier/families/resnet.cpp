@@ -50,13 +50,13 @@ class ResNetBuilder {
   }
 
   ValueId joined(const std::string& at, ValueId branch, ValueId shortcut) {
-    return b_.relu(at + "relu", b_.add(at + "add", branch, shortcut));
+    const ValueId sum = b_.add(at + "add", branch, shortcut);
+    return facts_.relu_after_sum ? b_.relu(at + "relu", sum) : sum;
   }
 
   bool projects(const std::string& at, size_t stage, int64_t block, int64_t stride) {
     const int64_t before = stage == 0 ? facts_.stem_width : facts_.outer[stage - 1];
-    const bool configured =
-        block == 0 && (facts_.every_stage_projects || stride != 1 || before != facts_.outer[stage]);
+    const bool configured = block == 0 && (stride != 1 || before != facts_.outer[stage]);
     return b_.source().has(at + names_.shortcut_conv + ".weight", configured);
   }
 

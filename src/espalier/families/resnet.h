@@ -5,7 +5,7 @@
 //   resnet-cifar        layers, block, widths, shortcut ("A": every second position, zero channels on both sides; "B":
 //                       convolution): conv1, bn1, layer1.0.conv1 …, shortcut.0, linear. depth: 6 n + 2 in short for
 //                       three basic stages of n
-//   resnet-plain        one block a stage, layer1.layers.0 … .4, shortcut.0, out_head; strides says how each one steps
+//   resnet-plain        one block a stage, layer1.layers.0 … .4, shortcut.0, out_head; no ReLU after the sums
 // All take num_channels, image_size and num_classes. Widths of loaded models are those of the tensors.
 #pragma once
 
@@ -36,7 +36,7 @@ struct ResNetFacts {
   int64_t stem_width = 0, classes = 0, groups = 1;
   bool imagenet_stem = true, bottleneck = false;
   bool sliced_shortcut = false;          // option A
-  bool every_stage_projects = false;
+  bool relu_after_sum = true;
   std::vector<int64_t> depths, inner, outer, strides;  // of each stage; inner, outer: widths in a block, of the stream
 };
 

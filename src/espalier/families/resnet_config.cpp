@@ -106,10 +106,11 @@ void read_cifar(ResNetFacts& facts, const Json& config, const std::string& where
 void read_plain(ResNetFacts& facts, const Json& config, const std::string& where) {
   facts.names = &kPlain;
   facts.imagenet_stem = false;
-  facts.every_stage_projects = true;
+  facts.relu_after_sum = false;
   facts.inner = facts.outer = json_int_list(config, "widths", where, 1, kMostWidth, 0, {});
   facts.depths = List(facts.inner.size(), 1);
-  facts.strides = json_int_list(config, "strides", where, 1, 8, facts.depths.size(), {});
+  facts.strides =
+      json_int_list(config, "strides", where, 1, 8, facts.depths.size(), default_strides(facts.depths.size(), 1));
   facts.stem_width = json_int_or(config, "stem_width", where, 1, kMostWidth, 16);
 }
 

@@ -124,39 +124,33 @@ ValueId VisionBuilder::tied_linear(const std::string& name, ValueId x, const std
 }
 
 ValueId VisionBuilder::layer_norm(const std::string& name, ValueId x, double epsilon) {
-  return layer_norm(name, x, epsilon, name + ".weight", name + ".bias");
-}
-
-ValueId VisionBuilder::layer_norm(const std::string& name, ValueId x, double epsilon, const std::string& weight,
-                                  const std::string& bias) {
+  const bool old_names = source_.has(name + ".gamma");
   Params params;
-  norm_parameters(params, weight, bias, width(x));
+  norm_parameters(params, name + (old_names ? ".gamma" : ".weight"), name + (old_names ? ".beta" : ".bias"), width(x));
   return emit("LayerNorm", name, {x}, {{"epsilon", epsilon}}, std::move(params));
 }
 
-ValueId VisionBuilder::embedding(const std::string& name, ValueId ids, const std::string& weight, Width wanted,
-                                 int64_t rows) {
-  Params params;
-  // The table is [rows, width]: its width is axis 1, so the module's output width is looked up here.
+ValueId VisionBuilder::embedding(const std::string& name, ValueId ids, int64_t rows, Width wanted) {
+  const std::string weight = name + ".weight";
   int64_t width = wanted.value;
-  if (!source_.is_fresh() && !wanted.fixed) {
+  if (!source_.is_fresh() && !wanted.fixed) {  // the table is [rows, width]
     const Shape& shape = source_.shape(weight);
     width = shape.size() == 2 ? shape[1] : width;
   }
-  parameter(params, "weight", weight, {rows, width}, Initial::truncated(truncated_ > 0 ? truncated_ : 0.02));
+  Params params;
+  parameter(params, "weight", weight, {rows, width}, table_values());
   return emit("Embedding", name, {ids}, {}, std::move(params));
 }
 
-ValueId VisionBuilder::position_embedding(const std::string& name, ValueId ids, const std::string& weight,
-                                          int64_t rows, int64_t width) {
+ValueId VisionBuilder::position_embedding(const std::string& name, ValueId ids, int64_t rows, int64_t width) {
   Params params;
-  parameter(params, "weight", weight, {rows, width}, Initial::truncated(truncated_ > 0 ? truncated_ : 0.02));
-  return emit("PositionEmbedding", name, {ids}, {}, std::move(params));
+  parameter(params, "weight", name + ".weight", {rows, width}, table_values());
+  return emit("PositionEmbedding", name, {ids}, {{"offset", int64_t{0}}}, std::move(params));
 }
 
 ValueId VisionBuilder::constant(const std::string& tensor, const Shape& shape, std::vector<int64_t> fixed_axes) {
   Params params;
-  parameter(params, "value", tensor, shape, Initial::truncated(truncated_ > 0 ? truncated_ : 0.02));
+  parameter(params, "value", tensor, shape, table_values());
   Attributes attributes;
   if (!fixed_axes.empty()) attributes["fixed_axes"] = std::move(fixed_axes);
   return emit("Constant", tensor, {}, std::move(attributes), std::move(params));

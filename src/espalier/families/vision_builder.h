@@ -49,10 +49,9 @@ class VisionBuilder {
   // With names of its own for weight and bias (empty: none).
   ValueId linear(const std::string& name, ValueId x, Width out, const std::string& weight, const std::string& bias);
   ValueId tied_linear(const std::string& name, ValueId x, const std::string& weight, const std::string& bias);
-  ValueId layer_norm(const std::string& name, ValueId x, double epsilon);
-  ValueId layer_norm(const std::string& name, ValueId x, double epsilon, const std::string& weight, const std::string& bias);
-  ValueId embedding(const std::string& name, ValueId ids, const std::string& weight, Width width, int64_t rows);
-  ValueId position_embedding(const std::string& name, ValueId ids, const std::string& weight, int64_t rows, int64_t width);
+  ValueId layer_norm(const std::string& name, ValueId x, double epsilon);  // .weight and .bias, or .gamma and .beta
+  ValueId embedding(const std::string& name, ValueId ids, int64_t rows, Width width);
+  ValueId position_embedding(const std::string& name, ValueId ids, int64_t rows, int64_t width);
   // A parameter as a value; see graph/ops/constant.cpp for fixed_axes.
   ValueId constant(const std::string& tensor, const Shape& shape, std::vector<int64_t> fixed_axes = {});
   ValueId constant_values(const std::string& name, const Shape& shape, std::vector<double> values);
@@ -91,6 +90,7 @@ class VisionBuilder {
                Params params = {});
   void parameter(Params& params, const char* role, const std::string& tensor, const Shape& shape, const Initial& initial);
   void norm_parameters(Params& params, const std::string& weight, const std::string& bias, int64_t width);
+  Initial table_values() const { return Initial::truncated(truncated_ > 0 ? truncated_ : 0.02); }
   int64_t groups_of(const std::string& weight, const ConvSpec& spec, int64_t channels);
 
   WeightSource source_;

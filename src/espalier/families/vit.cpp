@@ -1,11 +1,7 @@
 #include "espalier/families/vit.h"
 
-#include <cmath>
-
 #include "espalier/core/error.h"
-#include "espalier/families/builder.h"
 #include "espalier/families/family.h"
-#include "espalier/families/vision_builder.h"
 
 namespace espalier {
 namespace {
@@ -21,12 +17,13 @@ class VitBuilder {
 
   Graph build() {
     ValueId x = embeddings();
-    for (int64_t i = 0; i < facts_.layers; ++i) {
-      b_.set_block(static_cast<int>(i));
-      x = block(x, block_name(layout_.block, i), facts_.plans[static_cast<size_t>(i)]);
+    const auto layers = static_cast<int>(facts_.encoder.layers);
+    for (int i = 0; i < layers; ++i) {
+      b_.set_block(i);
+      x = encoder_block(b_, facts_.encoder, i, x);
     }
-    b_.set_block(static_cast<int>(facts_.layers));
-    return b_.finish({head(x)}, static_cast<int>(facts_.layers), is_framework_buffer);
+    b_.set_block(layers);
+    return b_.finish({head(x)}, layers, is_framework_buffer);
   }
 
  private:
@@ -73,57 +70,13 @@ class VitBuilder {
     return b_.add("embeddings", x, table);
   }
 
-  ValueId norm(const std::string& name, ValueId x) { return b_.layer_norm(name, x, facts_.epsilon); }
-
-  // A norm after the sum belongs to the stream and stays when the branch goes.
-  ValueId block(ValueId x, const std::string& at, const LayerPlan& plan) {
-    const std::string norm1 = at + layout_.norm1, norm2 = at + layout_.norm2;
-    if (plan.heads > 0) {
-      const ValueId branch = attention(layout_.norm_first ? norm(norm1, x) : x, at, plan);
-      x = b_.add(at + "attention_residual", x, branch);
-    }
-    if (!layout_.norm_first) x = norm(norm1, x);
-    if (plan.ffn > 0) {
-      const ValueId branch = mlp(layout_.norm_first ? norm(norm2, x) : x, at, plan);
-      x = b_.add(at + "mlp_residual", x, branch);
-    }
-    return layout_.norm_first ? x : norm(norm2, x);
-  }
-
-  ValueId attention(ValueId x, const std::string& at, const LayerPlan& plan) {
-    const int64_t heads = plan.heads * plan.head_size, width = b_.width(x);
-    std::vector<ValueId> qkv;
-    if (layout_.query.empty()) {
-      const bool biased = !layout_.packed_bias.empty() && b_.source().has(at + layout_.packed_bias, facts_.qkv_bias);
-      const ValueId packed = b_.linear(at + "qkv", x, exactly(3 * heads), at + layout_.packed_weight,
-                                       biased ? at + layout_.packed_bias : "");
-      qkv = b_.split(at + "qkv_split", packed, -1, {heads, heads, heads});
-    } else {
-      for (const auto* name : {&layout_.query, &layout_.key, &layout_.value})
-        qkv.push_back(b_.linear(at + *name, x, exactly(heads), b_.source().has(at + *name + ".bias", facts_.qkv_bias)));
-    }
-    const double scale =
-        plan.attention_scale != 0 ? plan.attention_scale : 1 / std::sqrt(static_cast<double>(plan.head_size));
-    const ValueId mixed = b_.attention(at + "attention", qkv[0], qkv[1], qkv[2], {plan.head_size, scale});
-    return b_.linear(at + layout_.out, mixed, exactly(width));
-  }
-
-  ValueId mlp(ValueId x, const std::string& at, const LayerPlan& plan) {
-    const int64_t width = b_.width(x);
-    const Width inner = facts_.planned ? exactly(plan.ffn) : free_width(plan.ffn);
-    const ValueId y = b_.activation(at + "act", b_.linear(at + layout_.up, x, inner), kind());
-    return b_.linear(at + layout_.down, y, exactly(width));
-  }
-
-  std::string kind() const { return activation_kind(facts_.activation, b_.where()); }
-
   // The class token's logits, or the mean of both tokens' where each has a head.
   ValueId head(ValueId x) {
-    if (!layout_.norm.empty()) x = norm(layout_.norm, x);
+    if (!layout_.norm.empty()) x = b_.layer_norm(layout_.norm, x, facts_.encoder.epsilon);
     ValueId features = b_.pick("cls", x, 1, 0);
     if (!layout_.hidden_head.empty()) {
       features = b_.linear(layout_.hidden_head, features, free_width(2 * b_.width(features)));
-      features = b_.activation(layout_.hidden_head + ".act", features, kind());
+      features = b_.activation(layout_.hidden_head + ".act", features, facts_.encoder.activation);
     }
     const ValueId logits = b_.linear(layout_.head, features, free_width(facts_.classes));
     if (!facts_.two_heads) return logits;
@@ -136,17 +89,17 @@ class VitBuilder {
   const VitLayout& layout_;
 };
 
-Graph build_from(const WeightSource& source, const Json& config, const std::string& where) {
-  const VitFacts facts = read_vit_facts(config, source, where);
+Graph build_from(const WeightSource& source, const Json& config) {
+  const VitFacts facts = read_vit_facts(config, source);
   return VitBuilder(source, facts).build();
 }
 
 Graph build(const Json& config, const Checkpoint& checkpoint, const std::string& where) {
-  return build_from(WeightSource(checkpoint, config, where), config, where);
+  return build_from(WeightSource(checkpoint, config, where), config);
 }
 
 Graph fresh(const Json& config, uint64_t seed, const std::string& where) {
-  return build_from(WeightSource(seed, config, where), config, where);
+  return build_from(WeightSource(seed, config, where), config);
 }
 
 const VitLayout& layout_of(const Graph& graph) {
@@ -165,7 +118,7 @@ const RegisterFamily registered({"vit",
                                  {"vit", "deit"},
                                  build,
                                  write_config,
-                                 [](const Graph& graph) { return layout_of(graph).block; },
+                                 [](const Graph& graph) { return layout_of(graph).encoder.block; },
                                  Task::kImages,
                                  recognise_vit,
                                  fresh});

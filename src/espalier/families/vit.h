@@ -11,27 +11,23 @@
 #include <string>
 #include <vector>
 
-#include "espalier/families/layer_plan.h"
+#include "espalier/families/encoder_block.h"
 #include "espalier/families/vision_config.h"
-#include "espalier/families/vision_weights.h"
 
 namespace espalier {
 
 struct VitLayout {
   std::string name;
   std::string cls, distillation, positions, patch;  // tensors, and the module of the patches
-  std::string block;                                // "blocks.{}."
-  std::string norm1, query, key, value;             // modules; empty query: packed
-  std::string packed_weight, packed_bias, out;
-  std::string norm2, up, down;
+  EncoderNames encoder;
   std::string norm, hidden_head, head, distilled_head;  // norm, hidden_head, distilled_head: may be empty
-  bool norm_first = true;
+  bool listed_patches = false;  // a Linear layer on the elements of a patch, else a convolution
+  // For checkpoints without a configuration:
   std::string activation = "gelu";
   double epsilon = 1e-5;
-  int64_t head_size = 64;  // for checkpoints without a configuration
-  bool listed_patches = false;  // a Linear layer on the elements of a patch, else a convolution
-  Json image;                   // how pictures come in there
-  double scale_of_width = 0;  // attention scale = width to this power; 0: 1 / sqrt(head size)
+  int64_t head_size = 64;
+  double scale_of_width = 0;  // attention scale: the width to this power; 0: 1 / sqrt(head size)
+  Json image;                 // how pictures come in there
 };
 
 const std::vector<VitLayout>& vit_layouts();
@@ -39,15 +35,12 @@ const std::vector<VitLayout>& vit_layouts();
 struct VitFacts {
   const VitLayout* layout = nullptr;
   PictureShape picture;
-  int64_t hidden = 0, layers = 0, patch = 0, classes = 0;
-  bool distilled = false, two_heads = false, qkv_bias = true;
-  bool planned = false;  // the configuration states each block's widths
-  std::vector<LayerPlan> plans;
-  double epsilon = 1e-12;
-  std::string activation;
+  EncoderFacts encoder;
+  int64_t hidden = 0, patch = 0, classes = 0;
+  bool distilled = false, two_heads = false;
 };
 
-VitFacts read_vit_facts(const Json& config, const WeightSource& source, const std::string& where);
+VitFacts read_vit_facts(const Json& config, const WeightSource& source);
 std::optional<Json> recognise_vit(const Checkpoint& checkpoint);
 
 }  // namespace espalier

@@ -14,15 +14,15 @@ VitLayout hugging_face(const std::string& name, const std::string& prefix) {
   l.distillation = prefix + "embeddings.distillation_token";
   l.positions = prefix + "embeddings.position_embeddings";
   l.patch = prefix + "embeddings.patch_embeddings.projection";
-  l.block = prefix + "encoder.layer.{}.";
-  l.norm1 = "layernorm_before";
-  l.query = "attention.attention.query";
-  l.key = "attention.attention.key";
-  l.value = "attention.attention.value";
-  l.out = "attention.output.dense";
-  l.norm2 = "layernorm_after";
-  l.up = "intermediate.dense";
-  l.down = "output.dense";
+  l.encoder.block = prefix + "encoder.layer.{}.";
+  l.encoder.norm1 = "layernorm_before";
+  l.encoder.query = "attention.attention.query";
+  l.encoder.key = "attention.attention.key";
+  l.encoder.value = "attention.attention.value";
+  l.encoder.out = "attention.output.dense";
+  l.encoder.norm2 = "layernorm_after";
+  l.encoder.up = "intermediate.dense";
+  l.encoder.down = "output.dense";
   l.norm = prefix + "layernorm";
   l.head = "classifier";
   l.epsilon = 1e-12;
@@ -45,14 +45,14 @@ VitLayout timm() {
   l.distillation = "dist_token";
   l.positions = "pos_embed";
   l.patch = "patch_embed.proj";
-  l.block = "blocks.{}.";
-  l.norm1 = "norm1";
-  l.packed_weight = "attn.qkv.weight";
-  l.packed_bias = "attn.qkv.bias";
-  l.out = "attn.proj";
-  l.norm2 = "norm2";
-  l.up = "mlp.fc1";
-  l.down = "mlp.fc2";
+  l.encoder.block = "blocks.{}.";
+  l.encoder.norm1 = "norm1";
+  l.encoder.packed_weight = "attn.qkv.weight";
+  l.encoder.packed_bias = "attn.qkv.bias";
+  l.encoder.out = "attn.proj";
+  l.encoder.norm2 = "norm2";
+  l.encoder.up = "mlp.fc1";
+  l.encoder.down = "mlp.fc2";
   l.norm = "norm";
   l.head = "head";
   l.distilled_head = "head_dist";
@@ -67,14 +67,14 @@ VitLayout torchvision() {
   l.cls = "class_token";
   l.positions = "encoder.pos_embedding";
   l.patch = "conv_proj";
-  l.block = "encoder.layers.encoder_layer_{}.";
-  l.norm1 = "ln_1";
-  l.packed_weight = "self_attention.in_proj_weight";
-  l.packed_bias = "self_attention.in_proj_bias";
-  l.out = "self_attention.out_proj";
-  l.norm2 = "ln_2";
-  l.up = "mlp.0";
-  l.down = "mlp.3";
+  l.encoder.block = "encoder.layers.encoder_layer_{}.";
+  l.encoder.norm1 = "ln_1";
+  l.encoder.packed_weight = "self_attention.in_proj_weight";
+  l.encoder.packed_bias = "self_attention.in_proj_bias";
+  l.encoder.out = "self_attention.out_proj";
+  l.encoder.norm2 = "ln_2";
+  l.encoder.up = "mlp.0";
+  l.encoder.down = "mlp.3";
   l.norm = "encoder.ln";
   l.head = "heads.head";
   l.epsilon = 1e-6;
@@ -89,14 +89,14 @@ VitLayout multihead() {
   l.cls = "cls_token";
   l.positions = "pos_embed";
   l.patch = "patch_embedding.embed";
-  l.block = "transformer_layers.{}.";
-  l.norm1 = "norm1";
-  l.packed_weight = "attention.in_proj_weight";
-  l.packed_bias = "attention.in_proj_bias";
-  l.out = "attention.out_proj";
-  l.norm2 = "norm2";
-  l.up = "mlp.0";
-  l.down = "mlp.2";
+  l.encoder.block = "transformer_layers.{}.";
+  l.encoder.norm1 = "norm1";
+  l.encoder.packed_weight = "attention.in_proj_weight";
+  l.encoder.packed_bias = "attention.in_proj_bias";
+  l.encoder.out = "attention.out_proj";
+  l.encoder.norm2 = "norm2";
+  l.encoder.up = "mlp.0";
+  l.encoder.down = "mlp.2";
   l.norm = "out_head.0";
   l.head = "out_head.1";
   l.head_size = 16;
@@ -111,17 +111,17 @@ VitLayout encoder() {
   l.cls = "cls_token";
   l.positions = "pos_embed";
   l.patch = "patch_embed.proj";
-  l.block = "transformer.layers.{}.";
-  l.norm1 = "norm1";
-  l.packed_weight = "self_attn.in_proj_weight";
-  l.packed_bias = "self_attn.in_proj_bias";
-  l.out = "self_attn.out_proj";
-  l.norm2 = "norm2";
-  l.up = "linear1";
-  l.down = "linear2";
+  l.encoder.block = "transformer.layers.{}.";
+  l.encoder.norm1 = "norm1";
+  l.encoder.packed_weight = "self_attn.in_proj_weight";
+  l.encoder.packed_bias = "self_attn.in_proj_bias";
+  l.encoder.out = "self_attn.out_proj";
+  l.encoder.norm2 = "norm2";
+  l.encoder.up = "linear1";
+  l.encoder.down = "linear2";
   l.norm = "mlp_head.0";
   l.head = "mlp_head.1";
-  l.norm_first = false;
+  l.encoder.norm_first = false;
   l.activation = "relu";
   l.head_size = 16;
   l.image = image_facts({0.4914, 0.4822, 0.4465}, {0.2023, 0.1994, 0.2010});
@@ -136,13 +136,13 @@ VitLayout wrapped() {
   l.cls = "cls_token";
   l.positions = "pos_embedding";
   l.patch = "patch_to_embedding";
-  l.block = "transformer.layers.{}.";
-  l.norm1 = "0.fn.norm";
-  l.packed_weight = "0.fn.fn.to_qkv.weight";
-  l.out = "0.fn.fn.to_out";
-  l.norm2 = "1.fn.norm";
-  l.up = "1.fn.fn.net.0";
-  l.down = "1.fn.fn.net.2";
+  l.encoder.block = "transformer.layers.{}.";
+  l.encoder.norm1 = "0.fn.norm";
+  l.encoder.packed_weight = "0.fn.fn.to_qkv.weight";
+  l.encoder.out = "0.fn.fn.to_out";
+  l.encoder.norm2 = "1.fn.norm";
+  l.encoder.up = "1.fn.fn.net.0";
+  l.encoder.down = "1.fn.fn.net.2";
   l.hidden_head = "mlp_head.0";
   l.head = "mlp_head.2";
   l.head_size = 8;
@@ -181,35 +181,6 @@ int64_t patch_side(const Json& config, const PictureShape& picture, const std::s
   return sides[0];
 }
 
-// Without a list of blocks the query projection tells how many heads of the configured size there are.
-int64_t width_of_heads(const VitFacts& facts, const WeightSource& source, int64_t block) {
-  const VitLayout& layout = *facts.layout;
-  const std::string weight =
-      block_name(layout.block, block) + (layout.query.empty() ? layout.packed_weight : layout.query + ".weight");
-  const Shape& shape = source.shape(weight);
-  const int64_t width = shape.empty() ? 0 : layout.query.empty() ? shape[0] / 3 : shape[0];
-  if (width < 1 || width % facts.plans[static_cast<size_t>(block)].head_size != 0)
-    throw UserError(source.where(), fmt::format("shape of the tensor '{}'", weight),
-                    fmt::format("whole heads of the size {}", facts.plans[static_cast<size_t>(block)].head_size),
-                    to_string(shape));
-  return width;
-}
-
-void read_plans(VitFacts& facts, const Json& config, const WeightSource& source, const std::string& where) {
-  LayerPlan uniform;
-  uniform.heads = uniform.kv_heads = json_int_or(config, "num_attention_heads", where, 1, 1 << 16, 12);
-  uniform.head_size = derived_head_size(facts.hidden, uniform.heads);
-  uniform.ffn = json_int_or(config, "intermediate_size", where, 1, 1 << 26, 4 * facts.hidden);
-  uniform.attention_scale = json_number_or(config, "attention_scale", where, 0);
-  facts.planned = config.contains("espalier");
-  facts.plans = read_layer_plans(config, facts.layers, uniform, where);
-  if (facts.planned || source.is_fresh()) return;
-  for (int64_t i = 0; i < facts.layers; ++i) {
-    LayerPlan& plan = facts.plans[static_cast<size_t>(i)];
-    plan.heads = plan.kv_heads = width_of_heads(facts, source, i) / plan.head_size;
-  }
-}
-
 }  // namespace
 
 const std::vector<VitLayout>& vit_layouts() {
@@ -219,27 +190,27 @@ const std::vector<VitLayout>& vit_layouts() {
   return layouts;
 }
 
-VitFacts read_vit_facts(const Json& config, const WeightSource& source, const std::string& where) {
+VitFacts read_vit_facts(const Json& config, const WeightSource& source) {
+  const std::string& where = source.where();
   VitFacts facts;
   const std::string type = json_string(config, "model_type", where);
-  const VitLayout* shown = source.is_fresh() ? &layout_named(json_string_or(config, "layout", where, type), where)
-                                             : layout_of(source);
-  if (!shown)
+  facts.layout = source.is_fresh() ? &layout_named(json_string_or(config, "layout", where, type), where)
+                                   : layout_of(source);
+  if (!facts.layout)
     user_error("{}: the checkpoint's tensors are named like those of no known vision transformer with a head", where);
-  facts.layout = shown;
   facts.picture = picture_shape(config, where, 224);
   facts.patch = patch_side(config, facts.picture, where);
   facts.hidden = json_int_or(config, "hidden_size", where, 1, 1 << 20, 768);
-  facts.layers = source.count(shown->block, "num_hidden_layers",
-                              json_int_or(config, "num_hidden_layers", where, 0, 4096, 12));
   facts.classes = class_count(config, where, 1000);
-  facts.distilled = !shown->distillation.empty() && source.has(shown->distillation, type == "deit");
-  facts.two_heads = !shown->distilled_head.empty() &&
-                    source.has(shown->distilled_head + ".weight", facts.distilled);
-  facts.qkv_bias = json_bool_or(config, "qkv_bias", where, true);
-  facts.epsilon = json_number_or(config, "layer_norm_eps", where, 1e-12);
-  facts.activation = json_string_or(config, "hidden_act", where, "gelu");
-  read_plans(facts, config, source, where);
+  const VitLayout& layout = *facts.layout;
+  facts.distilled = !layout.distillation.empty() && source.has(layout.distillation, type == "deit");
+  facts.two_heads =
+      !layout.distilled_head.empty() && source.has(layout.distilled_head + ".weight", facts.distilled);
+  facts.encoder.names = layout.encoder;
+  facts.encoder.qkv_bias = json_bool_or(config, "qkv_bias", where, true);
+  facts.encoder.epsilon = json_number_or(config, "layer_norm_eps", where, 1e-12);
+  facts.encoder.activation = activation_kind(json_string_or(config, "hidden_act", where, "gelu"), where);
+  read_encoder(facts.encoder, config, {}, facts.hidden, source);
   return facts;
 }
 
@@ -257,7 +228,7 @@ std::optional<Json> recognise_vit(const Checkpoint& checkpoint) {
   Json config = {{"model_type", distilled ? "deit" : "vit"},
                  {"layout", layout->name},
                  {"hidden_size", hidden},
-                 {"num_hidden_layers", blocks_present(source.names(), layout->block)},
+                 {"num_hidden_layers", blocks_present(source.names(), layout->encoder.block)},
                  {"num_attention_heads", hidden / layout->head_size},
                  {"image_size", side * patch_size},
                  {"patch_size", patch_size},
@@ -266,7 +237,7 @@ std::optional<Json> recognise_vit(const Checkpoint& checkpoint) {
                  {"layer_norm_eps", layout->epsilon},
                  {"num_labels", source.shape(layout->head + ".weight").at(0)},
                  {"espalier_image", layout->image}};
-  const std::string up = block_name(layout->block, 0) + layout->up + ".weight";
+  const std::string up = block_name(layout->encoder.block, 0) + layout->encoder.up + ".weight";
   if (source.has(up)) config["intermediate_size"] = source.shape(up).at(0);
   if (layout->scale_of_width != 0)
     config["attention_scale"] = std::pow(static_cast<double>(hidden), layout->scale_of_width);

@@ -20,9 +20,11 @@ struct Uses {
   }
 };
 
+// A Linear that only the sum reads: a stream that a Linear begins is also read by the branch.
 bool is_branch(const Graph& graph, const Uses& uses, ValueId value) {
   const NodeId node = uses.producer[static_cast<size_t>(value)];
-  return node >= 0 && graph.nodes[static_cast<size_t>(node)].op == "Linear";
+  return node >= 0 && graph.nodes[static_cast<size_t>(node)].op == "Linear" &&
+         uses.consumers[static_cast<size_t>(value)].size() == 1;
 }
 
 // Walks back from the branch; a node belongs to it when all that read it do. What makes the residual does not, although
@@ -71,9 +73,12 @@ std::vector<SubLayer> find_sublayers(const Graph& graph) {
     sublayer.residual = node.inputs[first ? 1 : 0];
     sublayer.out_projection = uses.producer[static_cast<size_t>(sublayer.branch)];
     sublayer.nodes = exclusive_nodes(graph, uses, sublayer.add, sublayer.residual, sublayer.branch);
-    for (NodeId inner : sublayer.nodes)
-      if (graph.nodes[static_cast<size_t>(inner)].op == "Attention") sublayer.attention = inner;
-    sublayer.kind = sublayer.attention ? SubLayer::Kind::kAttention : SubLayer::Kind::kFfn;
+    sublayer.kind = SubLayer::Kind::kFfn;
+    for (NodeId inner : sublayer.nodes) {
+      const std::string& op = graph.nodes[static_cast<size_t>(inner)].op;
+      if (op == "Attention") sublayer.attention = inner;
+      if (op == "Attention" || op == "Softmax") sublayer.kind = SubLayer::Kind::kAttention;
+    }
     found.push_back(std::move(sublayer));
   }
   return found;
@@ -97,8 +102,9 @@ std::vector<BlockWidths> block_widths(const Graph& graph) {
       width.ffn_width = in;
       continue;
     }
-    const auto& attention = graph.nodes[static_cast<size_t>(*sublayer.attention)];
     width.attention = true;
+    if (!sublayer.attention) continue;  // in parts: heads are whatever the shapes make of them
+    const auto& attention = graph.nodes[static_cast<size_t>(*sublayer.attention)];
     width.head_size = attention.integer("head_size");
     width.heads = in / width.head_size;
     // V has no rotation or norm between its projection (or the split of a packed one) and the attention.

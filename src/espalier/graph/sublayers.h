@@ -14,7 +14,7 @@ struct SubLayer {
   int block;
   NodeId add;                       // residual + branch
   NodeId out_projection;            // the branch's last Linear (o_proj, down_proj)
-  std::optional<NodeId> attention;  // the Attention node, when kind is kAttention
+  std::optional<NodeId> attention;  // the Attention node; none where MatMuls and a Softmax do its work
   ValueId residual, branch;         // inputs of the Add
   std::vector<NodeId> nodes;        // used by this branch alone (a norm shared by two branches is not listed)
 };

@@ -4,11 +4,11 @@
 
 #include <set>
 
-#include "espalier/core/rng.h"
 #include "espalier/lab/interpreter/interpreter.h"
 #include "espalier/lab/torch.h"
 #include "espalier/structure/mask.h"
 #include "espalier/structure/surgery.h"
+#include "tests/structure/random_cuts.h"
 #include "tests/structure/test_networks.h"
 #include "tests/support.h"
 
@@ -35,29 +35,6 @@ at::Tensor run(const Graph& graph) {
 
 double distance(const at::Tensor& a, const at::Tensor& b) { return (a - b).abs().max().item<double>(); }
 
-std::vector<uint8_t> random_keep(int64_t count, double share, Rng& rng) {
-  std::vector<uint8_t> keep(static_cast<size_t>(count), 1);
-  const int64_t removed =
-      std::min(count - 1, std::max<int64_t>(1, static_cast<int64_t>(share * static_cast<double>(count))));
-  for (int64_t index : rng.sample(count, removed)) keep[static_cast<size_t>(index)] = 0;
-  return keep;
-}
-
-GroupCut cut_of(const CouplingGroup& group, const std::vector<uint8_t>& keep) {
-  GroupCut cut{group.id, {}};
-  for (size_t set = 0; set < keep.size(); ++set)
-    if (keep[set]) cut.kept.push_back(static_cast<int64_t>(set));
-  return cut;
-}
-
-// Neither a group nor a dim that belongs to it only in part may lose everything.
-bool leaves_every_dim(const CouplingGroup& group, const std::vector<uint8_t>& keep) {
-  return std::all_of(group.members.begin(), group.members.end(), [&](const CouplingMember& member) {
-    return std::any_of(member.set_of_index.begin(), member.set_of_index.end(),
-                       [&](int32_t set) { return set < 0 || keep[static_cast<size_t>(set)]; });
-  });
-}
-
 class VisionCut : public ::testing::TestWithParam<NetworkCase> {};
 
 TEST_P(VisionCut, MaskedEqualsCut) {
@@ -70,13 +47,13 @@ TEST_P(VisionCut, MaskedEqualsCut) {
     for (double share : {0.1, 0.3, 0.7}) {
       for (uint64_t seed = 0; seed < 5; ++seed) {
         Rng rng(seed, group.label);
-        const auto keep = random_keep(group.set_count, share, rng);
-        if (group.set_count < 2 || !leaves_every_dim(group, keep)) continue;
+        const auto keep = test::random_keep(group.set_count, share, rng);
+        if (group.set_count < 2 || !test::leaves_every_dim(group, keep)) continue;
         Mask mask = Mask::for_model(network.graph);
         mask.remove_units(group, keep);
         const at::Tensor masked = run(apply_mask(network.graph, mask));
         Graph smaller = network.graph.clone();
-        cut(smaller, coupling, {cut_of(group, keep)});
+        cut(smaller, coupling, {test::cut_of(group, keep)});
         EXPECT_LT(smaller.parameter_count(), network.graph.parameter_count());
         EXPECT_LT(distance(masked, run(smaller)), 1e-5) << group.label << " " << share << " seed " << seed;
         changed = std::max(changed, distance(masked, dense));
@@ -97,10 +74,10 @@ TEST_P(VisionCut, AllGroupsAtOnceAndASecondTime) {
     std::vector<GroupCut> cuts;
     for (const auto& group : coupling.groups) {
       Rng rng(round, group.label);
-      const auto keep = random_keep(group.set_count, 0.3, rng);
-      if (group.set_count < 2 || !leaves_every_dim(group, keep)) continue;
+      const auto keep = test::random_keep(group.set_count, 0.3, rng);
+      if (group.set_count < 2 || !test::leaves_every_dim(group, keep)) continue;
       mask.remove_units(group, keep);
-      cuts.push_back(cut_of(group, keep));
+      cuts.push_back(test::cut_of(group, keep));
     }
     ASSERT_FALSE(cuts.empty());
     const at::Tensor masked = run(apply_mask(smaller, mask));
@@ -142,7 +119,7 @@ TEST(VisionCutPolicy, WholeConvolutionGroupsGo) {
   ASSERT_TRUE(group);
   for (const auto& keep : std::vector<std::vector<uint8_t>>{{1, 0, 1}, {0, 0, 1}, {0, 1, 1}}) {
     Graph smaller = network.graph.clone();
-    cut(smaller, coupling, {cut_of(*group, keep)});
+    cut(smaller, coupling, {test::cut_of(*group, keep)});
     EXPECT_EQ(smaller.node("grouped").integer("group"), std::count(keep.begin(), keep.end(), 1));
     EXPECT_LT(distance(run(zeroed(network.graph, *group, keep)), run(smaller)), 1e-5);
   }
@@ -160,7 +137,7 @@ TEST(VisionCutPolicy, TheInnerFactorOfASplit) {
     if (group.set_count != 3) continue;
     const std::vector<uint8_t> keep{1, 0, 1};
     Graph smaller = network.graph.clone();
-    cut(smaller, coupling, {cut_of(group, keep)});
+    cut(smaller, coupling, {test::cut_of(group, keep)});
     EXPECT_LT(distance(run(zeroed(network.graph, group, keep)), run(smaller)), 1e-5) << group.label;
   }
   EXPECT_TRUE(sizes.count(3));
