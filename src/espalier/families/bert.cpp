@@ -1,7 +1,8 @@
 // BERT (Devlin et al., 2019) and DistilBERT (Sanh et al., 2019) under Hugging Face's names: token ids → hidden states,
 // and before them the logits of whatever head the checkpoint has. All tokens are of type 0 and none is masked.
 //   outputs, in order, those that there are: class logits [n, classes]; token logits [n, tokens, vocabulary]; without
-//   either hidden states [n, tokens, width]; sentence relation [n, 2], or the pooled first token [n, width] that no head reads
+//   either hidden states [n, tokens, width]; sentence relation [n, 2], or the pooled first token [n, width] that no
+//   head reads
 // Configuration: Hugging Face's keys. Fresh models have a classifier if num_labels or id2label is stated.
 #include <algorithm>
 
@@ -56,14 +57,24 @@ BertNames distilbert_names(const std::string& prefix) {
   BertNames n;
   n.prefix = prefix;
   n.embeddings = prefix + "embeddings.";
-  n.encoder = {prefix + "transformer.layer.{}.", "sa_layer_norm", "attention.q_lin", "attention.k_lin", "attention.v_lin",
-               "", "", "attention.out_lin", "output_layer_norm", "ffn.lin1", "ffn.lin2", false};
+  n.encoder = {prefix + "transformer.layer.{}.",
+               "sa_layer_norm",
+               "attention.q_lin",
+               "attention.k_lin",
+               "attention.v_lin",
+               "",
+               "",
+               "attention.out_lin",
+               "output_layer_norm",
+               "ffn.lin1",
+               "ffn.lin2",
+               false};
   n.transform = "vocab_transform";
   n.transform_norm = "vocab_layer_norm";
   n.decoder = "vocab_projector";
   n.decoder_bias = "vocab_projector.bias";
   n.pre_classifier = "pre_classifier";
-  n.keys = {"n_layers", "n_heads", "hidden_dim"};
+  n.keys = {"n_layers", "n_heads", "hidden_dim", 6};
   n.hidden_key = "dim";
   n.activation_key = "activation";
   return n;
@@ -107,8 +118,9 @@ BertFacts read_facts(const Json& config, const WeightSource& source) {
 
 // Second names of tied tensors.
 bool is_ignored(const std::string& tensor) {
-  return is_framework_buffer(tensor) || tensor == "embeddings.position_ids" || tensor == "cls.predictions.decoder.weight" ||
-         tensor == "cls.predictions.decoder.bias" || tensor == "vocab_projector.weight";
+  return is_framework_buffer(tensor) || tensor == "embeddings.position_ids" ||
+         tensor == "cls.predictions.decoder.weight" || tensor == "cls.predictions.decoder.bias" ||
+         tensor == "vocab_projector.weight";
 }
 
 class Bert {
@@ -193,7 +205,8 @@ Graph fresh(const Json& config, uint64_t seed, const std::string& where) {
 }
 
 BertNames names_of(const Graph& graph) {
-  for (const BertNames& names : {bert_names("bert."), bert_names(""), distilbert_names("distilbert."), distilbert_names("")}) {
+  for (const BertNames& names :
+       {bert_names("bert."), bert_names(""), distilbert_names("distilbert."), distilbert_names("")}) {
     const std::string block = block_name(names.encoder.block, 0) + names.encoder.norm1;
     if (graph.has_parameter(names.embeddings + "word_embeddings.weight") &&
         (graph.block_count == 0 || graph.has_parameter(block + ".weight") || graph.has_parameter(block + ".gamma")))

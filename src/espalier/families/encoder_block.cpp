@@ -13,8 +13,7 @@ constexpr int64_t kMostLayers = 4096;
 int64_t width_of_heads(const EncoderFacts& facts, const WeightSource& source, int64_t block, int64_t head_size) {
   const EncoderNames& names = facts.names;
   const bool packed = names.query.empty();
-  const std::string weight =
-      block_name(names.block, block) + (packed ? names.packed_weight : names.query + ".weight");
+  const std::string weight = block_name(names.block, block) + (packed ? names.packed_weight : names.query + ".weight");
   const Shape& shape = source.shape(weight);
   const int64_t width = shape.empty() ? 0 : packed ? shape[0] / 3 : shape[0];
   if (width < 1 || width % head_size != 0)
@@ -23,7 +22,8 @@ int64_t width_of_heads(const EncoderFacts& facts, const WeightSource& source, in
   return width;
 }
 
-ValueId attention(VisionBuilder& b, const EncoderFacts& facts, const std::string& at, const LayerPlan& plan, ValueId x) {
+ValueId attention(VisionBuilder& b, const EncoderFacts& facts, const std::string& at, const LayerPlan& plan,
+                  ValueId x) {
   const EncoderNames& names = facts.names;
   const int64_t heads = plan.heads * plan.head_size, width = b.width(x);
   std::vector<ValueId> qkv;
@@ -54,7 +54,8 @@ ValueId mlp(VisionBuilder& b, const EncoderFacts& facts, const std::string& at, 
 void read_encoder(EncoderFacts& facts, const Json& config, const EncoderKeys& keys, int64_t hidden,
                   const WeightSource& source) {
   const std::string& where = source.where();
-  facts.layers = source.count(facts.names.block, keys.layers, json_int_or(config, keys.layers, where, 0, kMostLayers, 12));
+  const int64_t stated = json_int_or(config, keys.layers, where, 0, kMostLayers, keys.default_layers);
+  facts.layers = source.count(facts.names.block, keys.layers, stated);
   LayerPlan uniform;
   uniform.heads = uniform.kv_heads = json_int_or(config, keys.heads, where, 1, 1 << 16, 12);
   uniform.head_size = derived_head_size(hidden, uniform.heads);

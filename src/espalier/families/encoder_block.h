@@ -10,9 +10,9 @@
 namespace espalier {
 
 struct EncoderNames {
-  std::string block;                              // "blocks.{}."
-  std::string norm1, query, key, value;           // modules within it; empty query: packed
-  std::string packed_weight, packed_bias, out;    // tensors; empty packed_bias: none
+  std::string block;                            // "blocks.{}."
+  std::string norm1, query, key, value;         // modules within it; empty query: packed
+  std::string packed_weight, packed_bias, out;  // tensors; empty packed_bias: none
   std::string norm2, up, down;
   bool norm_first = true;  // else norms follow the sums
 };
@@ -24,16 +24,17 @@ struct EncoderFacts {
   bool planned = false;          // the configuration lists the blocks, so their tensors have to agree
   bool qkv_bias = true;          // of fresh models
   double epsilon = 1e-12;
-  std::string activation;        // of graph/ops/activation.cpp
+  std::string activation;  // of graph/ops/activation.cpp
 };
 
 // Keys of the configuration that hold the counts.
 struct EncoderKeys {
   std::string layers = "num_hidden_layers", heads = "num_attention_heads", ffn = "intermediate_size";
+  int64_t default_layers = 12;
 };
 
-// Layers, plans, and the facts' names. Without a list of blocks the head size follows from the configuration, the number
-// of heads from the query projections, the width of the FFN from its tensors. UserError naming key or tensor.
+// Layers, plans, and the facts' names. Without a list of blocks the head size follows from the configuration, the
+// number of heads from the query projections, the width of the FFN from its tensors. UserError naming key or tensor.
 void read_encoder(EncoderFacts& facts, const Json& config, const EncoderKeys& keys, int64_t hidden,
                   const WeightSource& source);
 

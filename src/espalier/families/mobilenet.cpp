@@ -30,15 +30,16 @@ Facts read_facts(const Json& config, const std::string& where) {
     throw UserError(where, "width_mult", "a number above 0, at most 64", fmt::format("{}", facts.multiplier));
   facts.picture = picture_shape(config, where, 224);
   facts.classes = class_count(config, where, 1000);
-  facts.stages = {{1, 16, 1, 1}, {6, 24, 2, 2}, {6, 32, 3, 2}, {6, 64, 4, 2}, {6, 96, 3, 1}, {6, 160, 3, 2}, {6, 320, 1, 1}};
+  facts.stages = {{1, 16, 1, 1}, {6, 24, 2, 2},  {6, 32, 3, 2}, {6, 64, 4, 2},
+                  {6, 96, 3, 1}, {6, 160, 3, 2}, {6, 320, 1, 1}};
   const auto list = config.find("inverted_residual_setting");
   if (!facts.second || list == config.end()) return facts;
   if (!list->is_array() || list->empty() || list->size() > 256)
     throw UserError(where, "inverted_residual_setting", "a list of 1 to 256 stages", describe(*list));
   facts.stages.clear();
   for (const Json& entry : *list)
-    facts.stages.push_back(json_int_list(Json{{"inverted_residual_setting", entry}}, "inverted_residual_setting", where,
-                                         1, 4096, 4, {}));
+    facts.stages.push_back(
+        json_int_list(Json{{"inverted_residual_setting", entry}}, "inverted_residual_setting", where, 1, 4096, 4, {}));
   return facts;
 }
 
@@ -144,14 +145,8 @@ std::optional<Json> recognise(const Checkpoint& checkpoint) {
               {"espalier_image", imagenet_image_facts()}};
 }
 
-const RegisterFamily registered({"mobilenet",
-                                 {"mobilenet-v1", "mobilenet-v2"},
-                                 build,
-                                 write_config,
-                                 no_blocks,
-                                 Task::kImages,
-                                 recognise,
-                                 fresh});
+const RegisterFamily registered(
+    {"mobilenet", {"mobilenet-v1", "mobilenet-v2"}, build, write_config, no_blocks, Task::kImages, recognise, fresh});
 
 }  // namespace
 }  // namespace espalier

@@ -69,9 +69,9 @@ class ResNetBuilder {
   ValueId sliced_shortcut(ValueId x, const std::string& at, int64_t stride, int64_t channels) {
     const int64_t more = channels - b_.channels(x);
     if (more < 0 || more % 2 != 0)
-      throw UserError(b_.source().where(), fmt::format("output channels of '{}'", at + names_.convs.back()),
-                      fmt::format("the {} of the shortcut and an even number more", b_.channels(x)),
-                      fmt::format("{}", channels));
+      throw UserError(
+          b_.source().where(), fmt::format("output channels of '{}'", at + names_.convs[facts_.bottleneck ? 2 : 1]),
+          fmt::format("the {} of the shortcut and an even number more", b_.channels(x)), fmt::format("{}", channels));
     if (stride > 1) x = b_.slice(at + "shortcut.slice", x, {2, 3}, {b_.shape(x)[2], b_.shape(x)[3]}, stride);
     return more == 0 ? x : b_.pad(at + "shortcut.pad", x, {0, more / 2, 0, 0, 0, more / 2, 0, 0});
   }

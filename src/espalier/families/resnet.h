@@ -26,8 +26,8 @@ struct ResNetNames {
   std::vector<std::string> convs, norms;
   std::string shortcut_conv, shortcut_norm;
 
-  std::string stage_pattern(size_t stage) const;                  // "layer1.{}.", or "layer1." when it has one block
-  std::string block_prefix(size_t stage, int64_t block) const;    // "layer1.0."
+  std::string stage_pattern(size_t stage) const;                // "layer1.{}.", or "layer1." when it has one block
+  std::string block_prefix(size_t stage, int64_t block) const;  // "layer1.0."
 };
 
 struct ResNetFacts {
@@ -35,7 +35,7 @@ struct ResNetFacts {
   PictureShape picture;
   int64_t stem_width = 0, classes = 0, groups = 1;
   bool imagenet_stem = true, bottleneck = false;
-  bool sliced_shortcut = false;          // option A
+  bool sliced_shortcut = false;  // option A
   bool relu_after_sum = true;
   std::vector<int64_t> depths, inner, outer, strides;  // of each stage; inner, outer: widths in a block, of the stream
 };

@@ -1,9 +1,8 @@
-#include "espalier/families/resnet.h"
-
 #include <algorithm>
 
 #include "espalier/core/error.h"
 #include "espalier/families/builder.h"
+#include "espalier/families/resnet.h"
 
 namespace espalier {
 namespace {
@@ -14,8 +13,7 @@ constexpr int64_t kMostWidth = 1 << 16, kMostBlocks = 4096, kExpansion = 4;
 const std::vector<std::string> kConvs{"conv1", "conv2", "conv3"}, kNorms{"bn1", "bn2", "bn3"};
 const ResNetNames kTorchvision{"conv1", "bn1",  "fc",           "layer{stage}.{}.", 1,
                                kConvs,  kNorms, "downsample.0", "downsample.1"};
-const ResNetNames kCifar{"conv1", "bn1",  "linear",     "layer{stage}.{}.", 1,
-                         kConvs,  kNorms, "shortcut.0", "shortcut.1"};
+const ResNetNames kCifar{"conv1", "bn1", "linear", "layer{stage}.{}.", 1, kConvs, kNorms, "shortcut.0", "shortcut.1"};
 const ResNetNames kHuggingFace{"resnet.embedder.embedder.convolution",
                                "resnet.embedder.embedder.normalization",
                                "classifier.1",
@@ -25,15 +23,9 @@ const ResNetNames kHuggingFace{"resnet.embedder.embedder.convolution",
                                {"layer.0.normalization", "layer.1.normalization", "layer.2.normalization"},
                                "shortcut.convolution",
                                "shortcut.normalization"};
-const ResNetNames kPlain{"in_head.0",
-                         "in_head.1",
-                         "out_head",
-                         "layer{stage}.",
-                         1,
-                         {"layers.0", "layers.3"},
-                         {"layers.1", "layers.4"},
-                         "shortcut.0",
-                         "shortcut.1"};
+const ResNetNames kPlain{
+    "in_head.0",  "in_head.1", "out_head", "layer{stage}.", 1, {"layers.0", "layers.3"}, {"layers.1", "layers.4"},
+    "shortcut.0", "shortcut.1"};
 
 bool is_bottleneck(const Json& config, const char* key, const std::string& where, const char* otherwise) {
   const std::string block = json_string_or(config, key, where, otherwise);
@@ -80,8 +72,7 @@ void read_torchvision(ResNetFacts& facts, const Json& config, const std::string&
   const int64_t per_group = json_int_or(config, "width_per_group", where, 1, kMostWidth, 64);
   read_widths(facts, config, where, 64);
   if (!facts.bottleneck) return;
-  for (int64_t& width : facts.inner)
-    width = std::clamp<int64_t>(width * per_group / 64, 1, kMostWidth) * facts.groups;
+  for (int64_t& width : facts.inner) width = std::clamp<int64_t>(width * per_group / 64, 1, kMostWidth) * facts.groups;
 }
 
 List cifar_depths(const Json& config, const std::string& where) {

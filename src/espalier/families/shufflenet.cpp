@@ -48,7 +48,8 @@ class ShuffleNet {
       for (int64_t i = 0; i < facts_.repeats[stage]; ++i) x = block(x, stage, i);
     }
     x = activated("conv5.0", "conv5.1", x, {free_width(facts_.widths.back()), 1});
-    return b_.finish({b_.linear("fc", b_.pooled_features("pool", x), free_width(facts_.classes))}, 0, is_framework_buffer);
+    return b_.finish({b_.linear("fc", b_.pooled_features("pool", x), free_width(facts_.classes))}, 0,
+                     is_framework_buffer);
   }
 
  private:

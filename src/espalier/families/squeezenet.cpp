@@ -35,8 +35,8 @@ SqueezeNetFacts read_facts(const Json& config, const std::string& where) {
   facts.first = version == "1.0";
   facts.stem_width = facts.first ? 96 : 64;
   facts.stem_kernel = facts.first ? 7 : 3;
-  const std::vector<int64_t> indices = facts.first ? std::vector<int64_t>{3, 4, 5, 7, 8, 9, 10, 12}
-                                                   : std::vector<int64_t>{3, 4, 6, 7, 9, 10, 11, 12};
+  const std::vector<int64_t> indices =
+      facts.first ? std::vector<int64_t>{3, 4, 5, 7, 8, 9, 10, 12} : std::vector<int64_t>{3, 4, 6, 7, 9, 10, 11, 12};
   const std::vector<int64_t> squeezes{16, 16, 32, 32, 48, 48, 64, 64};
   for (size_t i = 0; i < indices.size(); ++i) facts.fires.push_back({indices[i], squeezes[i], 4 * squeezes[i]});
   facts.pooled_before = facts.first ? std::vector<size_t>{0, 3, 7} : std::vector<size_t>{0, 2, 4};

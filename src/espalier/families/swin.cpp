@@ -18,7 +18,7 @@ namespace espalier {
 namespace {
 
 using List = std::vector<int64_t>;
-constexpr int64_t kMostWidth = 1 << 16;
+constexpr int64_t kMostWidth = 1 << 16, kMostWindow = 32, kMostPairs = 1 << 24;
 
 struct Facts {
   std::string prefix = "swin.", activation;
@@ -47,9 +47,10 @@ Facts read_facts(const Json& config, const WeightSource& source, const std::stri
   facts.picture = picture_shape(config, where, 224);
   facts.patch = json_int_or(config, "patch_size", where, 1, 1 << 14, 4);
   facts.embed = json_int_or(config, "embed_dim", where, 1, kMostWidth, 96);
-  facts.window = json_int_or(config, "window_size", where, 1, 64, 7);
+  facts.window = json_int_or(config, "window_size", where, 1, kMostWindow, 7);
   facts.depths = json_int_list(config, "depths", where, 1, 1024, 0, {2, 2, 6, 2});
-  if (facts.depths.size() > 8) throw UserError(where, "depths", "at most 8 stages", fmt::format("{}", facts.depths.size()));
+  if (facts.depths.size() > 8)
+    throw UserError(where, "depths", "at most 8 stages", fmt::format("{}", facts.depths.size()));
   facts.heads = json_int_list(config, "num_heads", where, 1, 4096, facts.depths.size(), {3, 6, 12, 24});
   facts.mlp_ratio = json_number_or(config, "mlp_ratio", where, 4);
   if (!(facts.mlp_ratio > 0 && facts.mlp_ratio <= 1024))
@@ -126,22 +127,31 @@ class Swin {
     width_ = (width_ + 1) / 2;
     x = b_.reshape(at + "squares", x, {0, height_, 2, width_, 2, -1});
     x = b_.reshape(at + "joined", b_.transpose(at + "ordered", x, {0, 1, 3, 4, 2, 5}), {0, height_ * width_, -1});
-    return b_.linear(at + "reduction", b_.layer_norm(at + "norm", x, facts_.epsilon), free_width(facts_.width(stage_)), false);
+    return b_.linear(at + "reduction", b_.layer_norm(at + "norm", x, facts_.epsilon), free_width(facts_.width(stage_)),
+                     false);
   }
 
   ValueId mlp(ValueId x, const std::string& at) {
     const int64_t width = b_.width(x);
     const auto inner = static_cast<int64_t>(facts_.mlp_ratio * static_cast<double>(width));
     ValueId y = b_.layer_norm(at + "layernorm_after", x, facts_.epsilon);
-    y = b_.activation(at + "act", b_.linear(at + "intermediate.dense", y, free_width(std::max<int64_t>(inner, 1))), facts_.activation);
+    y = b_.activation(at + "act", b_.linear(at + "intermediate.dense", y, free_width(std::max<int64_t>(inner, 1))),
+                      facts_.activation);
     return b_.linear(at + "output.dense", y, exactly(width));
   }
 
   WindowGrid grid_of(bool shifts) const {
     const int64_t least = std::min(height_, width_), window = facts_.window;
     if (least < window)
-      throw UserError(b_.where(), "window_size", fmt::format("at most the {} positions a side of every stage", least), fmt::format("{}", window));
-    return {round_up(height_, window), round_up(width_, window), window, shifts && least > window ? window / 2 : 0};
+      throw UserError(b_.where(), "window_size", fmt::format("at most the {} positions a side of every stage", least),
+                      fmt::format("{}", window));
+    const WindowGrid grid{round_up(height_, window), round_up(width_, window), window,
+                          shifts && least > window ? window / 2 : 0};
+    if (grid.height * grid.width > kMostPairs / grid.tokens())
+      throw UserError(b_.where(), "image_size",
+                      fmt::format("at most {} pairs of tokens that share a window", kMostPairs),
+                      fmt::format("{}", grid.height * grid.width * grid.tokens()));
+    return grid;
   }
 
   ValueId attention(ValueId x, const std::string& at, bool shifts) {
@@ -158,13 +168,17 @@ class Swin {
     if (grid.height > height_ || grid.width > width_)
       x = b_.pad(at + "pad", x, {0, 0, 0, 0, 0, grid.height - height_, grid.width - width_, 0});
     if (grid.shift > 0) x = roll(x, at + "roll", grid, grid.shift, grid.shift);
-    x = b_.reshape(at + "rows", x, {0, grid.height / grid.window, grid.window, grid.width / grid.window, grid.window, -1});
-    return b_.reshape(at + "windows", b_.transpose(at + "grouped", x, {0, 1, 3, 2, 4, 5}), {0, grid.windows(), grid.tokens(), -1});
+    x = b_.reshape(at + "rows", x,
+                   {0, grid.height / grid.window, grid.window, grid.width / grid.window, grid.window, -1});
+    return b_.reshape(at + "windows", b_.transpose(at + "grouped", x, {0, 1, 3, 2, 4, 5}),
+                      {0, grid.windows(), grid.tokens(), -1});
   }
 
   ValueId from_windows(ValueId x, const std::string& at, const WindowGrid& grid) {
-    x = b_.reshape(at + "back.windows", x, {0, grid.height / grid.window, grid.width / grid.window, grid.window, grid.window, -1});
-    x = b_.reshape(at + "back.grid", b_.transpose(at + "back.rows", x, {0, 1, 3, 2, 4, 5}), {0, grid.height, grid.width, -1});
+    x = b_.reshape(at + "back.windows", x,
+                   {0, grid.height / grid.window, grid.width / grid.window, grid.window, grid.window, -1});
+    x = b_.reshape(at + "back.grid", b_.transpose(at + "back.rows", x, {0, 1, 3, 2, 4, 5}),
+                   {0, grid.height, grid.width, -1});
     if (grid.shift > 0) x = roll(x, at + "back.roll", grid, grid.height - grid.shift, grid.width - grid.shift);
     if (grid.height > height_ || grid.width > width_) x = b_.slice(at + "back.slice", x, {1, 2}, {height_, width_});
     return b_.reshape(at + "back", x, {0, height_ * width_, -1});
@@ -185,7 +199,8 @@ class Swin {
     const int64_t width = b_.source().out_width(name, name + ".weight", free_width(stock));
     if (width % facts_.head_size != 0)
       throw UserError(b_.where(), fmt::format("shape of the tensor '{}.weight'", name),
-                      fmt::format("whole heads of the size {}", facts_.head_size), fmt::format("{} output channels", width));
+                      fmt::format("whole heads of the size {}", facts_.head_size),
+                      fmt::format("{} output channels", width));
     return width;
   }
 
@@ -204,7 +219,8 @@ class Swin {
       scores = b_.add(self + "masked", scores, b_.constant_values(self + "shift_mask", shape, shift_mask(grid)));
     }
     const ValueId mixed = b_.matmul(self + "mixed", b_.softmax(self + "softmax", scores), v);
-    return b_.reshape(self + "joined", b_.transpose(self + "reordered", mixed, {0, 1, 3, 2, 4}), {0, 0, grid.tokens(), -1});
+    return b_.reshape(self + "joined", b_.transpose(self + "reordered", mixed, {0, 1, 3, 2, 4}),
+                      {0, 0, grid.tokens(), -1});
   }
 
   // [heads, tokens, tokens] from the table [rows, heads], whose rows are fixed.
@@ -212,7 +228,8 @@ class Swin {
     const int64_t span = 2 * grid.window - 1;
     const ValueId table = b_.constant(self + "relative_position_bias_table", {span * span, heads}, {0});
     const ValueId rows = b_.gather(self + "bias_rows", table, 0, relative_positions(grid.window));
-    return b_.reshape(self + "bias", b_.transpose(self + "bias_heads", rows, {1, 0}), {-1, grid.tokens(), grid.tokens()});
+    return b_.reshape(self + "bias", b_.transpose(self + "bias_heads", rows, {1, 0}),
+                      {-1, grid.tokens(), grid.tokens()});
   }
 
   VisionBuilder b_;
@@ -278,7 +295,7 @@ std::optional<Json> recognise(const Checkpoint& checkpoint) {
     heads.push_back(source.shape(at + "0.attention.self.relative_position_bias_table").at(1));
   }
   int64_t window = 1;
-  while (window < 64 && (2 * window - 1) * (2 * window - 1) < rows[0]) ++window;
+  while (window < kMostWindow && (2 * window - 1) * (2 * window - 1) < rows[0]) ++window;
   return Json{{"model_type", "swin"},
               {"image_size", window == 12 ? 384 : 224},
               {"patch_size", projection[2]},
@@ -292,8 +309,7 @@ std::optional<Json> recognise(const Checkpoint& checkpoint) {
 }
 
 // Names stay as they are when blocks go.
-const RegisterFamily registered(
-    {"swin", {"swin"}, build, write_config, no_blocks, Task::kImages, recognise, fresh});
+const RegisterFamily registered({"swin", {"swin"}, build, write_config, no_blocks, Task::kImages, recognise, fresh});
 
 }  // namespace
 }  // namespace espalier

@@ -1,4 +1,5 @@
-// Shifted windows: which tokens see each other, and how pairs of positions are numbered (Liu et al., 2021, section 3.2).
+// Shifted windows: which tokens see each other, and how pairs of positions are numbered (Liu et al., 2021,
+// section 3.2).
 #pragma once
 
 #include <cstdint>

@@ -1,11 +1,10 @@
 // VGG (Simonyan and Zisserman, 2015) under torchvision's names: features.N for convolutions (and their BatchNorms) with
 // ReLU and pooling counted in between, classifier.N for Linear layers with ReLU and dropout counted in between, or the
 // one layer "classifier" of the CIFAR form. Configuration:
-//   features    ["64", "M", …] as numbers and "M" for a pooling; depth: 11, 13, 16 or 19 in short for the published lists
-//   batch_norm  whether BatchNorms follow the convolutions
-//   classifier  hidden widths of the head, [4096, 4096] by default, [] for one layer
-//   classifier_stride  how far apart the head's layers are counted: 3 (ReLU, dropout) by default
-//   pooled_size  positions a side that the features are pooled to before the head: 7 by default, 1 for CIFAR
+//   features    ["64", "M", …] as numbers and "M" for a pooling; depth: 11, 13, 16 or 19 in short for the published
+//   lists batch_norm  whether BatchNorms follow the convolutions classifier  hidden widths of the head, [4096, 4096] by
+//   default, [] for one layer classifier_stride  how far apart the head's layers are counted: 3 (ReLU, dropout) by
+//   default pooled_size  positions a side that the features are pooled to before the head: 7 by default, 1 for CIFAR
 #include <algorithm>
 #include <map>
 
@@ -24,19 +23,21 @@ constexpr size_t kMostLayers = 512;
 struct VggFacts {
   List features;  // widths, kPool between
   bool batch_norm = false, single_name = false;
-  List hidden;    // of the head
-  List head_at;   // N of classifier.N, of each Linear layer
+  List hidden;   // of the head
+  List head_at;  // N of classifier.N, of each Linear layer
   int64_t pooled_size = 7, classes = 0;
   PictureShape picture;
 };
 
 List published_features(int64_t depth, const std::string& where) {
-  const std::map<int64_t, List> repeats{{11, {1, 1, 2, 2, 2}}, {13, {2, 2, 2, 2, 2}}, {16, {2, 2, 3, 3, 3}}, {19, {2, 2, 4, 4, 4}}};
+  const std::map<int64_t, List> repeats{
+      {11, {1, 1, 2, 2, 2}}, {13, {2, 2, 2, 2, 2}}, {16, {2, 2, 3, 3, 3}}, {19, {2, 2, 4, 4, 4}}};
   const auto found = repeats.find(depth);
   if (found == repeats.end()) throw UserError(where, "depth", "11, 13, 16 or 19", fmt::format("{}", depth));
   List features;
   for (size_t stage = 0; stage < 5; ++stage) {
-    features.insert(features.end(), static_cast<size_t>(found->second[stage]), std::min<int64_t>(512, int64_t{64} << stage));
+    features.insert(features.end(), static_cast<size_t>(found->second[stage]),
+                    std::min<int64_t>(512, int64_t{64} << stage));
     features.push_back(kPool);
   }
   return features;

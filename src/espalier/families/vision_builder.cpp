@@ -25,8 +25,8 @@ std::vector<ValueId> VisionBuilder::emit_all(Node node, size_t outputs) {
   return made;
 }
 
-ValueId VisionBuilder::emit(const char* op, const std::string& name, std::vector<ValueId> inputs,
-                            Attributes attributes, Params params) {
+ValueId VisionBuilder::emit(const char* op, const std::string& name, std::vector<ValueId> inputs, Attributes attributes,
+                            Params params) {
   Node node;
   node.op = op;
   node.name = name;

@@ -1,6 +1,6 @@
-// Pieces that vision models (and encoders of text) build their graphs from. Every value has its shape from the start, so
-// each piece checks its tensors against what flows in; an error names the configuration, the tensor, what was expected
-// and found. Batches have the size 1 in these shapes and any size when the graph runs.
+// Pieces that vision models (and encoders of text) build their graphs from. Every value has its shape from the start,
+// so each piece checks its tensors against what flows in; an error names the configuration, the tensor, what was
+// expected and found. Batches have the size 1 in these shapes and any size when the graph runs.
 #pragma once
 
 #include <string>
@@ -59,7 +59,8 @@ class VisionBuilder {
   ValueId activation(const std::string& name, ValueId x, const std::string& kind);
   ValueId relu(const std::string& name, ValueId x) { return activation(name, x, "relu"); }
   ValueId relu6(const std::string& name, ValueId x);
-  ValueId max_pool(const std::string& name, ValueId x, int64_t kernel, int64_t stride, int64_t padding, bool ceil = false);
+  ValueId max_pool(const std::string& name, ValueId x, int64_t kernel, int64_t stride, int64_t padding,
+                   bool ceil = false);
   ValueId average_pool(const std::string& name, ValueId x, int64_t kernel);
   ValueId pooled_features(const std::string& name, ValueId x);  // mean over all positions: [n, c]
   ValueId add(const std::string& name, ValueId a, ValueId b) { return emit("Add", name, {a, b}); }
@@ -88,7 +89,8 @@ class VisionBuilder {
   std::vector<ValueId> emit_all(Node node, size_t outputs);
   ValueId emit(const char* op, const std::string& name, std::vector<ValueId> inputs, Attributes attributes = {},
                Params params = {});
-  void parameter(Params& params, const char* role, const std::string& tensor, const Shape& shape, const Initial& initial);
+  void parameter(Params& params, const char* role, const std::string& tensor, const Shape& shape,
+                 const Initial& initial);
   void norm_parameters(Params& params, const std::string& weight, const std::string& bias, int64_t width);
   Initial table_values() const { return Initial::truncated(truncated_ > 0 ? truncated_ : 0.02); }
   int64_t groups_of(const std::string& weight, const ConvSpec& spec, int64_t channels);

@@ -52,12 +52,13 @@ std::vector<int64_t> json_int_list(const Json& config, const std::string& key, c
     if (otherwise.empty()) throw UserError(where, key, "a list of integers", "nothing");
     return otherwise;
   }
-  const bool fits = list->is_array() && (count ? list->size() == count : !list->empty() && list->size() <= kMostEntries);
+  const bool fits =
+      list->is_array() && (count ? list->size() == count : !list->empty() && list->size() <= kMostEntries);
   if (!fits)
-    throw UserError(where, key,
-                    count ? fmt::format("a list of {} integers", count)
-                          : fmt::format("a list of 1 to {} integers", kMostEntries),
-                    list->is_array() ? fmt::format("{} entries", list->size()) : describe(*list));
+    throw UserError(
+        where, key,
+        count ? fmt::format("a list of {} integers", count) : fmt::format("a list of 1 to {} integers", kMostEntries),
+        list->is_array() ? fmt::format("{} entries", list->size()) : describe(*list));
   std::vector<int64_t> values;
   for (const Json& entry : *list)  // an object of one member, so that the one rule for integers holds here too
     values.push_back(json_int(Json{{key, entry}}, key, where, low, high));

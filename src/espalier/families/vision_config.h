@@ -19,7 +19,8 @@ PictureShape picture_shape(const Json& config, const std::string& where, int64_t
 // num_labels or num_classes, else the number of entries of id2label, else `otherwise`.
 int64_t class_count(const Json& config, const std::string& where, int64_t otherwise);
 
-// A list of integers from `low` to `high`; `otherwise` when the key is absent. count 0: any number up to 4096, at least 1.
+// A list of integers from `low` to `high`; `otherwise` when the key is absent. count 0: any number up to 4096, at
+// least 1.
 std::vector<int64_t> json_int_list(const Json& config, const std::string& key, const std::string& where, int64_t low,
                                    int64_t high, size_t count, const std::vector<int64_t>& otherwise);
 
@@ -31,7 +32,8 @@ Json imagenet_image_facts(int64_t resize = 256);
 // Writes the block "espalier" of vision_weights.h: output widths of convolutions and Linear layers where they differ
 // from those that `stock`, the graph of the same configuration without the block, has. Null: all of them.
 void write_module_widths(Json& config, const Graph& graph, const Graph* stock);
-// Convenience: the stock graph is what `fresh` makes; when the configuration does not suffice for that, all are written.
+// Convenience: the stock graph is what `fresh` makes; when the configuration does not suffice for that, all are
+// written.
 void write_module_widths(Json& config, const Graph& graph,
                          Graph (*fresh)(const Json& config, uint64_t seed, const std::string& where));
 // config["espalier"], made with its format if absent.

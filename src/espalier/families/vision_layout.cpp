@@ -75,8 +75,7 @@ ValueId VisionBuilder::reduce_mean(const std::string& name, ValueId x, int64_t a
 }
 
 ValueId VisionBuilder::attention(const std::string& name, ValueId q, ValueId k, ValueId v, const AttentionSpec& spec) {
-  return emit("Attention", name, {q, k, v},
-              {{"head_size", spec.head_size}, {"scale", spec.scale}, {"causal", false}});
+  return emit("Attention", name, {q, k, v}, {{"head_size", spec.head_size}, {"scale", spec.scale}, {"causal", false}});
 }
 
 }  // namespace espalier

@@ -15,9 +15,12 @@ constexpr int64_t kMostChannels = int64_t{1} << 26;
 
 double draw(Rng& rng, const Initial& initial) {
   switch (initial.kind) {
-    case Initial::Kind::kConstant: return initial.scale;
-    case Initial::Kind::kNormal: return initial.scale * rng.normal();
-    case Initial::Kind::kUniform: return rng.uniform(-initial.scale, initial.scale);
+    case Initial::Kind::kConstant:
+      return initial.scale;
+    case Initial::Kind::kNormal:
+      return initial.scale * rng.normal();
+    case Initial::Kind::kUniform:
+      return rng.uniform(-initial.scale, initial.scale);
     case Initial::Kind::kTruncatedNormal: {
       double value = rng.normal();
       while (std::abs(value) > 2) value = rng.normal();
@@ -93,8 +96,7 @@ int64_t WeightSource::count(const std::string& pattern, const std::string& key, 
   if (is_fresh()) return configured;
   const int64_t present = blocks_present(names(), pattern);
   if (present != configured)
-    throw UserError(where_, key,
-                    fmt::format("{}, as many as the checkpoint has tensors for ('{}')", present, pattern),
+    throw UserError(where_, key, fmt::format("{}, as many as the checkpoint has tensors for ('{}')", present, pattern),
                     fmt::format("{}", configured));
   return present;
 }
@@ -170,8 +172,7 @@ void WeightSource::check_all_used(const Graph& graph, bool (*ignored)(const std:
       user_error("{}: the checkpoint holds the tensor '{}' {}, which this architecture does not have", where_,
                  printable(tensor), to_string(shape(tensor)));
   auto check = [&](const char* kind, const std::string& name) {
-    if (!used_.count(name))
-      user_error("{}: espalier: {}: the architecture has no '{}'", where_, kind, printable(name));
+    if (!used_.count(name)) user_error("{}: espalier: {}: the architecture has no '{}'", where_, kind, printable(name));
   };
   for (const auto& [name, width] : widths_) check("widths", name);
   for (const auto& [name, list] : indices_) check("indices", name);

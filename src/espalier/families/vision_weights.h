@@ -1,5 +1,5 @@
-// Where the weights of a model come from: a checkpoint, whose tensors then decide every width, or nothing, in which case
-// the configuration decides and the values are initial ones, made from a seed when somebody asks for them.
+// Where the weights of a model come from: a checkpoint, whose tensors then decide every width, or nothing, in which
+// case the configuration decides and the values are initial ones, made from a seed when somebody asks for them.
 //
 // What neither tensors nor the stock keys of a configuration can say of a cut model stands in one block of config.json:
 //   "espalier": {"format": 1, "widths": {"layer1.0.conv1": 12}, "indices": {"stage2.1.shuffle": [0, 3, 1]},
@@ -62,7 +62,8 @@ class WeightSource {
   const std::vector<int64_t>* indices(const std::string& node);  // null: none given
   bool is_removed(const std::string& branch);
 
-  // Declares the parameter under its name, once. UserError naming the tensor unless it has this shape and a floating type.
+  // Declares the parameter under its name, once. UserError naming the tensor unless it has this shape and a floating
+  // type.
   void declare(Graph& graph, const std::string& tensor, const Shape& expected, const Initial& initial) const;
   // UserError for tensors that no node uses, but for those that `ignored` accepts, and for unused "espalier" entries.
   void check_all_used(const Graph& graph, bool (*ignored)(const std::string& tensor)) const;

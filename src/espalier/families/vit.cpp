@@ -46,15 +46,14 @@ class VitBuilder {
     const PictureShape& picture = facts_.picture;
     const int64_t rows = picture.height / facts_.patch, columns = picture.width / facts_.patch;
     const std::string at = layout_.patch;
-    const ValueId grid = b_.reshape(
-        at + ".grid", x, {0, picture.channels, rows, facts_.patch, columns, facts_.patch});
+    const ValueId grid = b_.reshape(at + ".grid", x, {0, picture.channels, rows, facts_.patch, columns, facts_.patch});
     const ValueId ordered = b_.transpose(at + ".ordered", grid, {0, 2, 4, 3, 5, 1});
     return b_.linear(at, b_.reshape(at + ".list", ordered, {0, rows * columns, -1}), free_width(facts_.hidden));
   }
 
-  // Tokens that stand before the patches come from a table [1, tokens, width] that the positions are added to: the class
-  // token is padded with zeros to all positions, the patches at the front, and all three are added. So the batch may
-  // have any size.
+  // Tokens that stand before the patches come from a table [1, tokens, width] that the positions are added to: the
+  // class token is padded with zeros to all positions, the patches at the front, and all three are added. So the batch
+  // may have any size.
   ValueId embeddings() {
     ValueId x = patches();
     const int64_t width = b_.width(x), patches = b_.shape(x)[1], extra = facts_.distilled ? 2 : 1;
@@ -110,8 +109,8 @@ const VitLayout& layout_of(const Graph& graph) {
 
 void write_config(Json& config, const Graph& graph) {
   const int64_t hidden = graph.parameter(layout_of(graph).cls).shape().at(2);
-  write_widths(config, graph,
-               {"num_hidden_layers", "num_attention_heads", "", "", "intermediate_size", "hidden_size"}, hidden);
+  write_widths(config, graph, {"num_hidden_layers", "num_attention_heads", "", "", "intermediate_size", "hidden_size"},
+               hidden);
 }
 
 const RegisterFamily registered({"vit",

@@ -3,8 +3,8 @@
 // num_channels, hidden_act, layer_norm_eps, qkv_bias. Beside them:
 //   layout           names that fresh models get (kVitLayouts); loaded ones show theirs
 //   attention_scale  of q kᵀ; absent: 1 / sqrt(head size)
-// Norm before or after the branches, packed projections, a patch convolution or a Linear layer, a second head: the names
-// tell.
+// Norm before or after the branches, packed projections, a patch convolution or a Linear layer, a second head: the
+// names tell.
 #pragma once
 
 #include <optional>
@@ -21,7 +21,7 @@ struct VitLayout {
   std::string cls, distillation, positions, patch;  // tensors, and the module of the patches
   EncoderNames encoder;
   std::string norm, hidden_head, head, distilled_head;  // norm, hidden_head, distilled_head: may be empty
-  bool listed_patches = false;  // a Linear layer on the elements of a patch, else a convolution
+  bool listed_patches = false;                          // a Linear layer on the elements of a patch, else a convolution
   // For checkpoints without a configuration:
   std::string activation = "gelu";
   double epsilon = 1e-5;

@@ -184,8 +184,14 @@ int64_t patch_side(const Json& config, const PictureShape& picture, const std::s
 }  // namespace
 
 const std::vector<VitLayout>& vit_layouts() {
-  static const std::vector<VitLayout> layouts{with_teacher(), hugging_face("vit", "vit."), hugging_face("deit", "deit."),
-                                              hugging_face("bare", ""), timm(), torchvision(), multihead(), encoder(),
+  static const std::vector<VitLayout> layouts{with_teacher(),
+                                              hugging_face("vit", "vit."),
+                                              hugging_face("deit", "deit."),
+                                              hugging_face("bare", ""),
+                                              timm(),
+                                              torchvision(),
+                                              multihead(),
+                                              encoder(),
                                               wrapped()};
   return layouts;
 }
@@ -194,8 +200,8 @@ VitFacts read_vit_facts(const Json& config, const WeightSource& source) {
   const std::string& where = source.where();
   VitFacts facts;
   const std::string type = json_string(config, "model_type", where);
-  facts.layout = source.is_fresh() ? &layout_named(json_string_or(config, "layout", where, type), where)
-                                   : layout_of(source);
+  facts.layout =
+      source.is_fresh() ? &layout_named(json_string_or(config, "layout", where, type), where) : layout_of(source);
   if (!facts.layout)
     user_error("{}: the checkpoint's tensors are named like those of no known vision transformer with a head", where);
   facts.picture = picture_shape(config, where, 224);
@@ -204,8 +210,7 @@ VitFacts read_vit_facts(const Json& config, const WeightSource& source) {
   facts.classes = class_count(config, where, 1000);
   const VitLayout& layout = *facts.layout;
   facts.distilled = !layout.distillation.empty() && source.has(layout.distillation, type == "deit");
-  facts.two_heads =
-      !layout.distilled_head.empty() && source.has(layout.distilled_head + ".weight", facts.distilled);
+  facts.two_heads = !layout.distilled_head.empty() && source.has(layout.distilled_head + ".weight", facts.distilled);
   facts.encoder.names = layout.encoder;
   facts.encoder.qkv_bias = json_bool_or(config, "qkv_bias", where, true);
   facts.encoder.epsilon = json_number_or(config, "layer_norm_eps", where, 1e-12);

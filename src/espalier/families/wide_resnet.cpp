@@ -72,7 +72,8 @@ void write_config(Json& config, const Graph& graph) { write_module_widths(config
 
 std::optional<Json> recognise(const Checkpoint& checkpoint) {
   const WeightSource source(checkpoint, Json::object(), checkpoint.path().string());
-  if (!source.has("block1.layer.0.conv1.weight") || !source.has("block3.layer.0.conv2.weight") || !source.has("fc.weight"))
+  if (!source.has("block1.layer.0.conv1.weight") || !source.has("block3.layer.0.conv2.weight") ||
+      !source.has("fc.weight"))
     return std::nullopt;
   const int64_t last = source.shape("block3.layer.0.conv2.weight").at(0);
   return Json{{"model_type", "wide-resnet"},

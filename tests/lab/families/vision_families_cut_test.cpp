@@ -18,7 +18,8 @@ at::Tensor run(const Graph& graph) {
   Weights weights(graph);
   Shape shape = input_shapes(graph)[0];
   const int64_t count = element_count(shape);
-  if (shape.size() == 2) return Interpreter(graph, weights).forward((at::arange(count) * 7 + 3).remainder(31).view(shape));
+  if (shape.size() == 2)
+    return Interpreter(graph, weights).forward((at::arange(count) * 7 + 3).remainder(31).view(shape));
   return Interpreter(graph, weights).forward(at::sin(at::arange(count, at::kFloat) * 0.37).view(shape));
 }
 

@@ -1,4 +1,5 @@
-// Outputs of every vision family and of BERT against torchvision and transformers, on tiny models with the same weights.
+// Outputs of every vision family and of BERT against torchvision and transformers, on tiny models with the same
+// weights.
 #include <gtest/gtest.h>
 
 #include "espalier/lab/interpreter/interpreter.h"
