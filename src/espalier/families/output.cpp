@@ -11,6 +11,9 @@
 #include "espalier/io/bitmap_pack.h"
 #include "espalier/io/checkpoint_index.h"
 #include "espalier/io/checkpoint_writer.h"
+#include "espalier/io/onnx/external.h"
+#include "espalier/io/onnx/reader.h"
+#include "espalier/io/onnx/writer.h"
 
 namespace espalier {
 namespace {
@@ -153,15 +156,25 @@ void verify_written(const fs::path& directory, const Graph& graph) {
 
 namespace {
 
+void place_copy(const fs::path& from, const fs::path& to) {
+  const auto source = MappedFile::open(from);
+  AtomicFile file(to);
+  file.write(source->data(), static_cast<size_t>(source->size()));
+  file.commit();
+}
+
 // The name takes the place of an older file in one step.
 void place_link(const fs::path& from, const fs::path& to) {
   const fs::path link = to.string() + ".partial-link";
   std::error_code error;
   fs::remove(link, error);
   fs::create_hard_link(from, link, error);
-  if (error) fs::copy_file(from, link, error);
-  if (!error) fs::rename(link, to, error);
-  if (error) user_error("{}: cannot be put there: {}", to.string(), error.message());
+  if (error) return place_copy(from, to);
+  fs::rename(link, to, error);
+  if (!error) return;
+  std::error_code ignored;
+  fs::remove(link, ignored);
+  user_error("{}: cannot be put there: {}", to.string(), error.message());
 }
 
 }  // namespace
@@ -190,12 +203,10 @@ void write_result(const Model& model, const OutputPlace& place, const fs::path& 
 
 void publish(const OutputPlace& place) {
   if (place.file.empty()) return;
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(place.directory))
-    if (entry.path().filename().string().starts_with(place.file.filename().string())) names.push_back(entry.path().filename().string());
-  // External data before the model that names it.
-  std::sort(names.begin(), names.end(), [](const auto& a, const auto& b) { return a.size() > b.size(); });
-  for (const std::string& name : names) place_link(place.directory / name, place.file.parent_path() / name);
+  const fs::path made = place.directory / place.file.filename();
+  // Written again with external data: that must have one name only, and a name beside OUT that no older model reads.
+  if (const OnnxModel model = read_onnx(made); has_external_data(model)) return write_onnx(model, place.file);
+  place_link(made, place.file);
   fsync_directory(fs::absolute(place.file).parent_path());
 }
 

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 #include <set>
 
 #include "espalier/families/onnx/export.h"
@@ -247,6 +248,32 @@ TEST(OnnxExport, WritesAndReadsBack) {
                    {.external_data = OnnxExternalData::kAlways, .min_external_bytes = 1});
   EXPECT_TRUE(std::filesystem::exists(dir / "split.onnx.data"));
   ESP_EXPECT_USER_ERROR(write_onnx_model(graph, spec.inputs, nullptr, dir / "no" / "model.onnx"), "model.onnx");
+}
+
+TEST(OnnxExport, VerificationFindsEveryDifference) {
+  const test::TempDir dir;
+  const OnnxModel model = exported({"Linear", {{2, 4}}, {}, {{"weight", {5, 4}}, {"bias", {5}}}});
+  const auto differs = [&](const std::string& words, const std::function<void(OnnxModel&)>& change) {
+    OnnxModel other = model;
+    change(other);
+    write_onnx(other, dir / "model.onnx");
+    ESP_EXPECT_USER_ERROR(verify_onnx(model, dir / "model.onnx"), words);
+  };
+  write_onnx(model, dir / "model.onnx");
+  verify_onnx(model, dir / "model.onnx");
+  differs("'node.bias': byte 2 is not what was written", [](OnnxModel& other) {
+    std::string bytes(other.graph.initializers[0].data.view);
+    bytes[2] ^= 1;
+    other.graph.initializers[0].data = OnnxBytes::own(bytes);
+  });
+  differs("initialisers: expected 2, found 3",
+          [](OnnxModel& other) { other.graph.initializers.push_back(onnx_tensor("more", Tensor(DType::kF32, {1}))); });
+  differs("FLOAT [5, 4]", [](OnnxModel& other) { other.graph.initializers[1].data_type = OnnxDataType::kInt32; });
+  differs("written node", [](OnnxModel& other) { other.graph.nodes[0].inputs.pop_back(); });
+  differs("nodes: expected 1, found 2", [](OnnxModel& other) {
+    other.graph.nodes.push_back(other.graph.nodes[0]);
+    other.graph.nodes[1].outputs = {"again"};
+  });
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ struct OnnxExportOptions {
 //   11.
 // - Weights keep their types and, uncut, their bytes, which stay where they are. Without a source floating weights of
 //   other types than fp32 are cast where they are read: the model computes in fp32, as espalier does. A family's
-//   weights [out, in] that a MatMul reads are stored transposed.
+//   weights [out, in] that a MatMul reads are stored transposed, up to 2 GiB of them.
 // UserError: an operator set out of range, or one that an operator kept as it was does not have; a masked norm, which
 // only the cut model can express; shapes that do not fit the graph.
 OnnxModel export_onnx(const Graph& graph, const std::vector<Shape>& input_shapes, const OnnxSource* source,
@@ -35,9 +35,13 @@ OnnxModel export_onnx(const Graph& graph, const std::vector<Shape>& input_shapes
 
 // export_onnx and write_onnx; then opens the file again, which proves its rules, and compares every initialiser byte for
 // byte. `out` may be the source's path. With external data if the source had some, or where the file would pass 2 GB.
-// UserError also: the file system's errors, and the first difference found.
+// UserError also: the file system's errors, and what verify_onnx says.
 void write_onnx_model(const Graph& graph, const std::vector<Shape>& input_shapes, const OnnxSource* source,
                       const std::filesystem::path& out, const OnnxExportOptions& options = {},
                       const OnnxWriteOptions& write_options = {});
+
+// Opens the file and compares it with what was written there. UserError: the file is refused, or the first node or
+// initialiser that differs, with the byte.
+void verify_onnx(const OnnxModel& written, const std::filesystem::path& path);
 
 }  // namespace espalier

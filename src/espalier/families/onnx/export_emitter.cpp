@@ -99,13 +99,18 @@ void OnnxEmitter::type_inputs() {
   }
 }
 
-// Stored [in, out] for MatMul, where nobody wants the parameter as it is.
+// Stored [in, out] for MatMul, where nobody wants the parameter as it is. The copies are in memory until the file is
+// written, so large models keep their mapped weights and transpose when they are loaded.
 void OnnxEmitter::find_transposed() {
+  constexpr uint64_t kMostCopiedBytes = uint64_t{2} << 30;
   std::set<std::string> others;
   for (const Node& node : graph_.nodes)
     for (const auto& [role, name] : node.params)
       (reads_transposed(shapes_, node, role) ? transposed_ : others).insert(name);
   for (const auto& name : others) transposed_.erase(name);
+  uint64_t bytes = 0;
+  for (const auto& name : transposed_) bytes += graph_.parameter(name).byte_size();
+  if (bytes > kMostCopiedBytes) transposed_.clear();
 }
 
 void OnnxEmitter::emit_all() {
@@ -252,8 +257,9 @@ std::string OnnxEmitter::integer(int64_t value) {
 std::string OnnxEmitter::scalar(double value, OnnxDataType type) { return filled({}, value, type); }
 
 std::string OnnxEmitter::filled(const Shape& shape, double value, OnnxDataType type) {
+  if (type == OnnxDataType::kUndefined) type = OnnxDataType::kFloat;  // after a node of unknown type
   const OnnxTypeInfo* info = onnx_type_info(type);
-  ESP_ASSERT(info && info->dtype, "{}: a constant of {}", node().name, describe_onnx_type(type));
+  if (!info || !info->dtype) user_error("{}: no constant can be made of {}", node().name, describe_onnx_type(type));
   const std::string wanted =
       shape.empty() ? fmt::format("value_{:g}", value) : fmt::format("all_{:g}_{}", value, fmt::join(shape, "_"));
   if (!is_floating(*info->dtype)) {

@@ -3,6 +3,7 @@
 
 #include "espalier/core/error.h"
 #include "espalier/families/onnx/export.h"
+#include "espalier/io/onnx/external.h"
 #include "espalier/io/onnx/reader.h"
 #include "espalier/io/onnx/tensor.h"
 
@@ -26,25 +27,26 @@ void compare(const OnnxTensor& expected, const OnnxTensor& found, const std::str
   user_error("{}: {}: byte {} is not what was written", where, place, first);
 }
 
-void verify(const OnnxModel& written, const std::filesystem::path& path) {
+void compare(const OnnxNode& expected, size_t index, const OnnxNode& found, const std::string& where) {
+  const bool same = expected.op_type == found.op_type && expected.inputs == found.inputs &&
+                    expected.outputs == found.outputs && expected.attributes.size() == found.attributes.size();
+  if (!same) throw UserError(where, "written node", describe(expected, index), describe(found, index));
+}
+
+}  // namespace
+
+void verify_onnx(const OnnxModel& written, const std::filesystem::path& path) {
   const OnnxModel found = read_onnx(path);
   const std::string where = path.string();
   const auto count = [&](const std::string& what, size_t expected, size_t now) {
     if (expected != now) throw UserError(where, what, std::to_string(expected), std::to_string(now));
   };
   count("nodes", written.graph.nodes.size(), found.graph.nodes.size());
+  for (size_t i = 0; i < written.graph.nodes.size(); ++i) compare(written.graph.nodes[i], i, found.graph.nodes[i], where);
   count("initialisers", written.graph.initializers.size(), found.graph.initializers.size());
   for (size_t i = 0; i < written.graph.initializers.size(); ++i)
     compare(written.graph.initializers[i], found.graph.initializers[i], where);
 }
-
-bool has_external_data(const OnnxModel& model) {
-  bool found = false;
-  for_each_tensor(model, [&](const OnnxTensor& tensor) { found |= tensor.storage == OnnxStorage::kExternal; });
-  return found;
-}
-
-}  // namespace
 
 void write_onnx_model(const Graph& graph, const std::vector<Shape>& input_shapes, const OnnxSource* source,
                       const std::filesystem::path& out, const OnnxExportOptions& options,
@@ -55,7 +57,7 @@ void write_onnx_model(const Graph& graph, const std::vector<Shape>& input_shapes
   if (writing.external_data == OnnxExternalData::kAuto && source && has_external_data(source->model))
     writing.external_data = OnnxExternalData::kAlways;
   write_onnx(model, out, writing);
-  verify(model, out);
+  verify_onnx(model, out);
 }
 
 }  // namespace espalier

@@ -170,4 +170,10 @@ void open_external_data(OnnxModel& model) {
   opener.finish();
 }
 
+bool has_external_data(const OnnxModel& model) {
+  bool found = false;
+  for_each_tensor(model, [&](const OnnxTensor& tensor) { found |= tensor.storage == OnnxStorage::kExternal; });
+  return found;
+}
+
 }  // namespace espalier

@@ -14,4 +14,6 @@ namespace espalier {
 // - checksum: not the file's SHA-1
 void open_external_data(OnnxModel& model);
 
+bool has_external_data(const OnnxModel& model);  // as read: some tensor's bytes lie in another file
+
 }  // namespace espalier

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "espalier/core/error.h"
+#include "espalier/io/onnx/external.h"
 #include "espalier/io/onnx/reader.h"
 #include "espalier/io/onnx/serialise.h"
 #include "espalier/io/onnx/tensor.h"
@@ -87,12 +88,6 @@ void write_data(const Layout& layout, AtomicFile& file, const std::string& where
   }
 }
 
-bool has_external(const OnnxModel& model) {
-  bool found = false;
-  for_each_tensor(model, [&](const OnnxTensor& tensor) { found |= tensor.storage == OnnxStorage::kExternal; });
-  return found;
-}
-
 void check_size(const ByteRope& rope, const OnnxWriteOptions& options, const std::string& where) {
   if (rope.size() > options.max_model_bytes)
     throw UserError(where, "size of the model without its data file",
@@ -122,7 +117,7 @@ void write_onnx(const OnnxModel& model, const fs::path& path, const OnnxWriteOpt
   ESP_ASSERT(options.alignment > 0);
   ByteRope rope = serialise_onnx(model);
   const bool wanted = options.external_data == OnnxExternalData::kAuto &&
-                      (has_external(model) || rope.size() > options.max_model_bytes);
+                      (has_external_data(model) || rope.size() > options.max_model_bytes);
   if (!wanted && options.external_data != OnnxExternalData::kAlways) {
     check_size(rope, options, where);
     return write_model(rope, model, path);
