@@ -1,5 +1,5 @@
 // onnx_cases DIR: for onnx_export_judge.py. Writes each case of tests/families/onnx/export_cases.h and tiny models of
-// every text family as ONNX files at several operator sets, and what the interpreter computes for some inputs. DIR/cases.json
+// every family as ONNX files at several operator sets, and what the interpreter computes for some inputs. DIR/cases.json
 // lists them: {"name", "file", "opset", "tolerance", "inputs": [{"name", "type", "shape", "file"}], "outputs": […]}.
 #include <cstdio>
 
@@ -8,6 +8,7 @@
 #include "espalier/lab/interpreter/interpreter.h"
 #include "espalier/lab/torch.h"
 #include "tests/families/onnx/export_cases.h"
+#include "tests/families/vision_models.h"
 
 namespace espalier::test {
 namespace {
@@ -87,10 +88,24 @@ void write_families(Writer& writer, const fs::path& dir) {
     }
 }
 
+// Pictures in batches of other sizes than the exported one; BERTs with other lengths too.
+void write_vision(Writer& writer, const fs::path& dir) {
+  for (const auto& [name, config] : tiny_vision_configs()) {
+    std::filesystem::create_directory(dir / name);
+    Model model = load_tiny_vision(dir / name, config);
+    ExportCase item{name, std::move(model.graph), model.example_inputs, model.example_inputs};
+    for (Shape& shape : item.other) shape[0] += 2;
+    item.vocab = config.value("vocab_size", 0);
+    if (item.vocab > 0) item.other[0][1] -= 3;
+    writer.write(item);
+  }
+}
+
 int run(const fs::path& dir) {
   Writer writer(dir);
   for (const ExportCase& item : export_cases()) writer.write(item);
   write_families(writer, dir);
+  write_vision(writer, dir);
   write_file_atomically(dir / "cases.json", writer.cases.dump(1));
   return 0;
 }

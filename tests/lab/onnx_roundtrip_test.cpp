@@ -7,6 +7,7 @@
 #include "espalier/lab/interpreter/interpreter.h"
 #include "espalier/lab/torch.h"
 #include "tests/families/onnx/export_cases.h"
+#include "tests/families/vision_models.h"
 #include "tests/support.h"
 
 namespace espalier {
@@ -74,6 +75,15 @@ TEST(OnnxRoundtrip, TinyModelsOfEveryTextFamily) {
       item.graph = test::load_tiny(dir / "model", type, options).graph;
       expect_roundtrip(item);
     }
+}
+
+TEST(OnnxRoundtrip, TinyModelsOfEveryVisionFamily) {
+  for (const auto& [name, config] : test::tiny_vision_configs()) {
+    const test::TempDir dir;
+    Model model = test::load_tiny_vision(dir.path(), config);
+    ExportCase item{name, std::move(model.graph), model.example_inputs, {}, false, config.value("vocab_size", 0)};
+    expect_roundtrip(item);
+  }
 }
 
 TEST(OnnxRoundtrip, TheEmbeddedModelAtTwoLengths) {
