@@ -113,8 +113,9 @@ TEST(OnnxZoo, ComputesWhatTheOtherProgramDoes) {
       const double batches = opaque ? 0 : difference_of_batches(path.parent_path(), spec, imported.graph);
       EXPECT_LE(batches, 1e-4);
       EXPECT_EQ(opaque, 0u);
-      std::printf("%-20s nodes %5zu params %4zu groups %3zu opaque %zu difference %.2e batches %.2e\n", path.stem().c_str(),
-                  imported.graph.nodes.size(), imported.graph.parameters().size(), coupling.groups.size(), opaque, worst, batches);
+      std::printf("%-20s nodes %5zu params %4zu groups %3zu opaque %zu difference %.2e batches %.2e\n",
+                  path.stem().c_str(), imported.graph.nodes.size(), imported.graph.parameters().size(),
+                  coupling.groups.size(), opaque, worst, batches);
       for (const std::string& note : imported.notes) std::printf("  note: %s\n", note.c_str());
       if (std::getenv("ESPALIER_ONNX_GROUPS")) std::printf("%s", describe_groups(coupling).c_str());
       if (std::getenv("ESPALIER_ONNX_NODES"))

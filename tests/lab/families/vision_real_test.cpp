@@ -30,28 +30,21 @@ TEST_P(PublishedAccuracy, IsReached) {
   EXPECT_LE(found, published.high);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, PublishedAccuracy,
-                         ::testing::Values(Published{"ResNet20", "cifar10-resnets/resnet20-12fca82f.safetensors",
-                                                     "cifar10/train_lossless_4000.bin", 1000, 0.99, 1},
-                                           Published{"ResNet20Wrapped", "cifar10-resnets/resnet20-12fca82f.th",
-                                                     "cifar10/test_jpeg_5000.bin", 1000, 0.77, 0.83},
-                                           Published{"ResNet32", "cifar10-resnets/resnet32-d509ac18.safetensors",
-                                                     "cifar10/train_lossless_4000.bin", 500, 0.99, 1},
-                                           Published{"ResNet44", "cifar10-resnets/resnet44-014dd654.safetensors",
-                                                     "cifar10/train_lossless_4000.bin", 500, 0.99, 1},
-                                           Published{"ResNet56", "cifar10-resnets/resnet56-4bfd9763.safetensors",
-                                                     "cifar10/train_lossless_4000.bin", 500, 0.99, 1},
-                                           Published{"Vit4L64", "vit-cifar10-4L64/vit_model.safetensors",
-                                                     "cifar10/train_lossless_4000.bin", 1000, 0.93, 0.97},
-                                           Published{"Vit6L128", "vit-cifar10-6L128/vit_cifar10.safetensors",
-                                                     "cifar10/train_lossless_4000.bin", 1000, 0.75, 0.81},
-                                           Published{"VitMnist", "vit-mnist/vit_mnist.pth",
-                                                     "mnist/t10k-images-idx3-ubyte.gz", 1000, 0.95, 0.985},
-                                           Published{"SqueezeNet", "squeezenet1.1-imagenet", "imagenet-samples-200", 0,
-                                                     0.63, 0.67},
-                                           Published{"ResNet4", "vit-cifar10-4L64/resnet4_model.safetensors",
-                                                     "cifar10/train_lossless_4000.bin", 1000, 0.6, 1}),
-                         [](const auto& info) { return std::string(info.param.name); });
+// What the notes beside the files report of the same pictures; of ResNet-32 to -56 at least 99 % of training pictures.
+const Published kPublished[] = {
+    {"ResNet20", "cifar10-resnets/resnet20-12fca82f.safetensors", "cifar10/train_lossless_4000.bin", 1000, 0.99, 1},
+    {"ResNet20Wrapped", "cifar10-resnets/resnet20-12fca82f.th", "cifar10/test_jpeg_5000.bin", 5000, 0.8010, 0.8018},
+    {"ResNet32", "cifar10-resnets/resnet32-d509ac18.safetensors", "cifar10/train_lossless_4000.bin", 500, 0.99, 1},
+    {"ResNet44", "cifar10-resnets/resnet44-014dd654.safetensors", "cifar10/train_lossless_4000.bin", 500, 0.99, 1},
+    {"ResNet56", "cifar10-resnets/resnet56-4bfd9763.safetensors", "cifar10/train_lossless_4000.bin", 500, 0.99, 1},
+    {"Vit4L64", "vit-cifar10-4L64/vit_model.safetensors", "cifar10/train_lossless_4000.bin", 2000, 0.947, 0.949},
+    {"Vit6L128", "vit-cifar10-6L128/vit_cifar10.safetensors", "cifar10/train_lossless_4000.bin", 2000, 0.7785, 0.7805},
+    {"VitMnist", "vit-mnist/vit_mnist.pth", "mnist/t10k-images-idx3-ubyte.gz", 2000, 0.971, 0.972},
+    {"SqueezeNet", "squeezenet1.1-imagenet", "imagenet-samples-200", 0, 0.645, 0.655},
+    {"ResNet4", "vit-cifar10-4L64/resnet4_model.safetensors", "cifar10/train_lossless_4000.bin", 1000, 0.97, 1}};
+
+INSTANTIATE_TEST_SUITE_P(Models, PublishedAccuracy, ::testing::ValuesIn(kPublished),
+                         [](const auto& model) { return std::string(model.param.name); });
 
 }  // namespace
 }  // namespace espalier
