@@ -206,11 +206,6 @@ std::vector<Known> cast(const FoldCall& call) {
   return cast_to(call.input(0), static_cast<OnnxDataType>(call.integer("to", 0)));
 }
 
-std::vector<Known> cast_like(const FoldCall& call) {
-  if (!call.has(0) || !call.has(1)) return {};
-  return cast_to(call.input(0), call.input(1).type);
-}
-
 std::vector<Known> where(const FoldCall& call) {
   if (!call.has(0) || !call.has(1) || !call.has(2)) return {};
   const Known &condition = call.input(0), &a = call.input(1), &b = call.input(2);
@@ -251,7 +246,7 @@ const RegisterFolder registered[] = {
     {"Exp", unary},        {"Log", unary},          {"Sin", unary},    {"Cos", unary},
     {"Reciprocal", unary}, {"Tanh", unary},         {"Erf", unary},    {"Sigmoid", unary},
     {"Relu", unary},       {"Neg", unary},          {"Abs", unary},    {"Sign", unary},
-    {"Not", logical_not},  {"IsNaN", is_nan},       {"Cast", cast},    {"CastLike", cast_like},
+    {"Not", logical_not},  {"IsNaN", is_nan},       {"Cast", cast},
     {"Where", where},      {"Clip", clip},
 };
 

@@ -43,7 +43,8 @@ Importer::Importer(OnnxModel model, const OnnxImportOptions& options) : options_
   for (const OnnxFunction& function : file.functions)
     functions_[{is_default_domain(function.domain) ? "" : function.domain, function.name, function.overload}] = &function;
   for (const auto* list : {&file.graph.value_infos, &file.graph.outputs})
-    for (const OnnxValueInfo& info : *list) infos_[info.name] = &info;
+    for (const OnnxValueInfo& info : *list)
+      if (info.type.has_shape) infos_[info.name] = &info;
   for (const OnnxNode& node : file.graph.nodes) {
     ++file_node_names_[node.name];
     for (const std::string& output : node.outputs) reserved_.insert(output);
@@ -93,7 +94,7 @@ Shape Importer::input_shape(const OnnxValueInfo& input) const {
       throw UserError(label, fmt::format("dim {} of the given shape", d), std::to_string(*dim.value),
                       std::to_string((*wanted)[d]));
     if (!dim.fixed() && !wanted && d > 0)
-      throw UserError(label, describe_dim(dim, d), "a number, or the input's shape given as an option",
+      throw UserError(label, describe_dim(dim, d), "a number; --input-shape NAME=SIZES gives it",
                       "a size that the file leaves open");
     shape.push_back(dim.fixed() ? *dim.value : wanted ? (*wanted)[d] : options_.dynamic_dim);
   }
@@ -172,13 +173,27 @@ OnnxImport Importer::run() {
   return {std::move(graph_), source_, std::move(input_shapes_), std::move(notes_)};
 }
 
+namespace {
+
+// Names of the file stand in messages from everywhere, so control bytes are escaped here.
+OnnxImport imported(OnnxModel model, const OnnxImportOptions& options) {
+  constexpr size_t kLongestMessage = 4096;
+  try {
+    return Importer(std::move(model), options).run();
+  } catch (const UserError& error) {
+    throw UserError(printable(error.what(), kLongestMessage));
+  }
+}
+
+}  // namespace
+
 OnnxImport import_onnx(const std::filesystem::path& path, const OnnxImportOptions& options) {
-  return Importer(read_onnx(path), options).run();
+  return imported(read_onnx(path), options);
 }
 
 OnnxImport import_onnx(OnnxModel model, const OnnxImportOptions& options) {
   validate_onnx(model, model.path.empty() ? "ONNX model" : model.path.string());
-  return Importer(std::move(model), options).run();
+  return imported(std::move(model), options);
 }
 
 }  // namespace espalier

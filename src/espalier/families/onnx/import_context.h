@@ -49,6 +49,10 @@ class Importer {
   void emit(Node node);
   // The value with its dim 0, of size 1, repeated over the batch; nothing without an input that has the batch.
   std::optional<ValueId> over_batch(ValueId value);
+  int64_t batch() const { return batch_; }
+  // In the dim that the batch scales: how many positions come before the batch's (ops_reshape.cpp).
+  int64_t batch_outer(ValueId value) const { return batch_outers_[static_cast<size_t>(value)]; }
+  void set_batch_outer(ValueId value, int64_t outer) { batch_outers_[static_cast<size_t>(value)] = outer; }
   bool is_batch(int64_t size, int64_t other_size) const {
     return size == batch_ && other_size == batch_ * kBatchFactor;
   }
@@ -68,11 +72,15 @@ class Importer {
   std::vector<SlotPtr> inputs_of(const OnnxNode& node, const Scope& scope) const;
   bool import_constant(const OnnxNode& node, Scope& scope);
   bool import_shape(const OnnxNode& node, const std::vector<SlotPtr>& inputs, Scope& scope);
-  bool import_folded(const OnnxNode& node, const std::vector<SlotPtr>& inputs, Scope& scope);
+  bool import_folded(const OnnxNode& node, const std::vector<SlotPtr>& inputs, Scope& scope, bool weights = false);
+  std::vector<std::pair<KnownPtr, KnownPtr>> folded(const OnnxNode& node, const std::vector<SlotPtr>& inputs,
+                                                    int64_t opset, bool weights);
+  void defer_contents(const OnnxNode& node, const std::vector<SlotPtr>& inputs, Scope& scope);
   bool import_layout(const OnnxNode& node, const std::vector<SlotPtr>& inputs, Scope& scope);
   void bind(const std::string& name, SlotPtr slot, Scope& scope);
   SlotPtr new_slot(const std::string& name, const Scope& scope);
   void set_known(Slot& slot, KnownPtr a, KnownPtr b);
+  void pass_batch_outer(const Node& node);
   SlotPtr stored_slot(const std::string& name, std::shared_ptr<const OnnxTensor> tensor, const Scope& scope);
 
   // import_control.cpp: branches and functions
@@ -95,6 +103,7 @@ class Importer {
   std::string where_;
   Graph graph_;
   std::vector<Shape> other_shapes_;  // of each value
+  std::vector<int64_t> batch_outers_;
   int64_t batch_ = 1;
   ValueId batch_carrier_ = -1;  // an input whose dim 0 is the batch
   bool batch_free_ = true;
@@ -109,6 +118,7 @@ class Importer {
   std::map<std::pair<std::string, std::string>, std::string> parameters_;  // (name, form) → parameter
   std::unordered_map<std::string, int64_t> suffixes_;  // the last number put after a taken name
   std::unordered_set<ValueId> kept_names_;  // values that nodes kept as they are read
+  std::map<std::pair<std::string, ValueId>, ValueId> captured_;  // copies under the names that subgraphs read
   std::map<const OnnxFunction*, bool> inlinable_;
   std::map<std::tuple<std::string, std::string, std::string>, const OnnxFunction*> functions_;
   template <typename Taken>

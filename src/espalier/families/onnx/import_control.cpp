@@ -9,7 +9,7 @@ namespace espalier {
 namespace {
 
 constexpr int kMostDepth = 32;
-constexpr int64_t kMostNodes = int64_t{1} << 20;  // a few functions that call each other twice make 2^n nodes
+constexpr int64_t kMostNodes = int64_t{1} << 19;  // a few functions that call each other twice make 2^n nodes
 
 const OnnxAttribute* find_in(const std::vector<OnnxAttribute>& attributes, const std::string& name) {
   const auto found = std::find_if(attributes.begin(), attributes.end(), [&](auto& a) { return a.name == name; });
@@ -37,7 +37,7 @@ OnnxNode with_attributes(OnnxNode node, const OnnxNode& call, const OnnxFunction
 }  // namespace
 
 void Importer::count_node() {
-  if (++node_count_ > kMostNodes) throw UserError(where_, "nodes", "at most 2^20, functions taken apart", "more");
+  if (++node_count_ > kMostNodes) throw UserError(where_, "nodes", "at most 2^19, functions taken apart", "more");
 }
 
 bool Importer::import_branch(const OnnxNode& node, const std::vector<SlotPtr>& inputs, Scope& scope) {

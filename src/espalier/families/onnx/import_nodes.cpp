@@ -99,6 +99,12 @@ StoredPtr converted(const StoredPtr& from, OnnxDataType type) {
   return to;
 }
 
+StoredPtr stored_form(const StoredPtr& origin, const std::string& form, const KnownPtr& contents) {
+  const Tensor tensor = to_tensor(*contents);
+  return std::make_shared<Stored>(Stored{origin->name, origin->form + form, contents->type, tensor.dtype(),
+                                         tensor.shape(), [tensor] { return tensor; }, nullptr});
+}
+
 OnnxTensor numbers(const OnnxAttribute& attribute) {
   using Type = OnnxAttribute::Type;
   if (attribute.type == Type::kInt || attribute.type == Type::kInts) {
@@ -113,6 +119,14 @@ OnnxTensor numbers(const OnnxAttribute& attribute) {
     known.shape = {std::ssize(attribute.floats)};
   }
   return onnx_tensor("", to_tensor(known));
+}
+
+// Only the type of the second input matters.
+OnnxNode plain_cast(OnnxNode node, OnnxDataType type) {
+  node.op_type = "Cast";
+  node.inputs.resize(1);
+  node.attributes = {onnx_int("to", static_cast<int64_t>(type))};
+  return node;
 }
 
 }  // namespace
@@ -169,7 +183,7 @@ bool Importer::import_constant(const OnnxNode& node, Scope& scope) {
 }
 
 bool Importer::import_shape(const OnnxNode& node, const std::vector<SlotPtr>& inputs, Scope& scope) {
-  if ((node.op_type != "Shape" && node.op_type != "Size") || inputs.empty() || inputs[0]->unreadable) return false;
+  if ((node.op_type != "Shape" && node.op_type != "Size") || inputs.empty() || !inputs[0] || inputs[0]->unreadable) return false;
   auto known = [&](const Shape& shape) {
     if (node.op_type == "Size") {
       Known count = known_integers({element_count(shape)});
@@ -191,14 +205,12 @@ bool Importer::import_shape(const OnnxNode& node, const std::vector<SlotPtr>& in
 }
 
 bool Importer::import_layout(const OnnxNode& node, const std::vector<SlotPtr>& inputs, Scope& scope) {
-  if (inputs.empty() || !inputs[0]->weight_like() || inputs[0]->value >= 0) return false;
+  if (inputs.empty() || !inputs[0] || !inputs[0]->stored || !inputs[0]->weight_like()) return false;
   NodeImport call(*this, node, inputs, scope);
   const StoredPtr from = inputs[0]->stored;
   StoredPtr to;
-  if (node.op_type == "Cast" || node.op_type == "CastLike") {
-    const auto type = node.op_type == "Cast" ? static_cast<OnnxDataType>(call.integer("to", 0))
-                      : inputs.size() > 1 && inputs[1] ? inputs[1]->type
-                                                       : OnnxDataType::kUndefined;
+  if (node.op_type == "Cast") {
+    const auto type = static_cast<OnnxDataType>(call.integer("to", 0));
     if (!is_real(type)) return false;
     to = converted(from, type);
   } else {
@@ -213,36 +225,74 @@ bool Importer::import_layout(const OnnxNode& node, const std::vector<SlotPtr>& i
   return true;
 }
 
-bool Importer::import_folded(const OnnxNode& node, const std::vector<SlotPtr>& inputs, Scope& scope) {
-  if (!is_foldable(node.op_type) || known_elements_ > kMostKnownElements) return false;
-  FoldCall call{node, scope.opset, where_, {}}, other = call;
+// The outputs' contents at both batch sizes; none where the operator or an input is not known. Trained numbers count as
+// known only with `weights`.
+std::vector<std::pair<KnownPtr, KnownPtr>> Importer::folded(const OnnxNode& node, const std::vector<SlotPtr>& inputs,
+                                                            int64_t opset, bool weights) {
+  if (!is_foldable(node.op_type) || known_elements_ > kMostKnownElements) return {};
+  FoldCall call{node, opset, where_, {}}, other = call;
+  for (const SlotPtr& input : inputs)
+    if (input && (!input->constant() || input->unreadable || (input->weight_like() && !weights))) return {};
   for (const SlotPtr& input : inputs) {
-    if (input && (!input->constant() || input->unreadable || input->weight_like())) return false;
     if (input) look(*input);
-    if (input && !input->a) return false;
+    if (input && !input->a) return {};
     call.inputs.push_back(input ? input->a.get() : nullptr);
     other.inputs.push_back(input ? input->b.get() : nullptr);
   }
   std::vector<Known> results = fold(call), others;
-  if (results.size() < node.outputs.size() && (results.empty() || node.op_type == "Split")) return false;
+  if (results.size() < node.outputs.size() && (results.empty() || node.op_type == "Split")) return {};
   const bool differ = batch_free_ && call.inputs != other.inputs;
   if (differ) others = fold(other);
   if (differ && others.size() != results.size()) {
     fix_batch(fmt::format("{} cannot be folded for another", printable(node.op_type)));
     others.clear();
   }
-  for (size_t i = 0; i < results.size() && i < node.outputs.size(); ++i) {
-    SlotPtr slot = new_slot(node.outputs[i], scope);
+  std::vector<std::pair<KnownPtr, KnownPtr>> contents;
+  for (size_t i = 0; i < results.size(); ++i) {
     auto a = std::make_shared<const Known>(std::move(results[i]));
-    set_known(*slot, a, others.empty() ? a : std::make_shared<const Known>(std::move(others[i])));
+    contents.emplace_back(a, others.empty() ? a : std::make_shared<const Known>(std::move(others[i])));
+  }
+  return contents;
+}
+
+bool Importer::import_folded(const OnnxNode& node, const std::vector<SlotPtr>& inputs, Scope& scope, bool weights) {
+  const auto contents = folded(node, inputs, scope.opset, weights);
+  if (contents.empty()) return false;
+  StoredPtr origin;
+  for (const SlotPtr& input : inputs)
+    if (input && input->weight_like() && !origin) origin = input->stored;
+  for (size_t i = 0; i < contents.size() && i < node.outputs.size(); ++i) {
+    SlotPtr slot = new_slot(node.outputs[i], scope);
+    set_known(*slot, contents[i].first, contents[i].second);
+    if (origin && slot->a == slot->b) slot->stored = stored_form(origin, fmt::format("|{}", slot->name), slot->a);
     bind(node.outputs[i], slot, scope);
   }
   return true;
 }
 
+// What nodes of the graph compute from tensors of the file alone may still be folded, should a later node need it.
+void Importer::defer_contents(const OnnxNode& node, const std::vector<SlotPtr>& inputs, Scope& scope) {
+  constexpr int kMostDeferred = 256;
+  if (node.outputs.size() != 1 || inputs.empty() || !is_foldable(node.op_type)) return;
+  int depth = 0;
+  for (const SlotPtr& input : inputs) {
+    if (input && !input->constant()) return;
+    if (input) depth = std::max(depth, input->deferred_depth);
+  }
+  const SlotPtr slot = scope.find(node.outputs[0]);
+  if (!slot || slot->constant() || depth >= kMostDeferred) return;
+  slot->deferred_depth = depth + 1;
+  slot->deferred = [this, copy = std::make_shared<const OnnxNode>(node), inputs, opset = scope.opset] {
+    const auto contents = folded(*copy, inputs, opset, true);
+    return contents.empty() ? std::pair<KnownPtr, KnownPtr>{} : contents[0];
+  };
+}
+
 void Importer::translate(const OnnxNode& node, Scope& scope) {
   if (import_constant(node, scope)) return;
   const std::vector<SlotPtr> inputs = inputs_of(node, scope);
+  if (node.op_type == "CastLike" && inputs.size() == 2 && inputs[0] && inputs[1]->type != OnnxDataType::kUndefined)
+    return translate(plain_cast(node, inputs[1]->type), scope);
   const std::string domain = is_default_domain(node.domain) ? "" : node.domain;
   if (import_call(node, inputs, scope)) return;
   if (domain.empty()) {
@@ -253,6 +303,7 @@ void Importer::translate(const OnnxNode& node, Scope& scope) {
   if (!function) NodeImport::not_understood("espalier does not know the operator");
   NodeImport call(*this, node, inputs, scope);
   function(call);
+  defer_contents(node, inputs, scope);
 }
 
 void Importer::import_node(const OnnxNode& node, Scope& scope) {
@@ -260,6 +311,7 @@ void Importer::import_node(const OnnxNode& node, Scope& scope) {
   try {
     translate(node, scope);
   } catch (const NotUnderstood& reason) {
+    if (is_default_domain(node.domain) && import_folded(node, inputs_of(node, scope), scope, true)) return;
     import_opaque(node, scope, reason.why);
   }
 }

@@ -42,7 +42,9 @@ ValueId Importer::copy_under_name(ValueId value, OnnxDataType type, const std::s
 // Subgraphs read by name, so the value that they mean must have it.
 ValueId Importer::value_for_capture(const std::string& name, Slot& slot) {
   ValueId value = value_of(slot);
-  if (graph_.values[static_cast<size_t>(value)].name != name) value = copy_under_name(value, slot.type, name);
+  if (const auto copied = captured_.find({name, value}); copied != captured_.end()) return copied->second;
+  if (graph_.values[static_cast<size_t>(value)].name != name)
+    value = captured_[{name, value}] = copy_under_name(value, slot.type, name);
   if (graph_.values[static_cast<size_t>(value)].name != name)
     user_error("a subgraph captures '{}', a name that another value has", printable(name));
   return value;

@@ -29,7 +29,6 @@ class NodeImport {
   bool is_integer(size_t i) { return slot(i).type != OnnxDataType::kUndefined && !is_real(slot(i).type); }
   OnnxDataType type(size_t i) { return slot(i).type; }
   ValueId value(size_t i) { return importer_.value_of(slot(i)); }
-  bool constant(size_t i) { return slot(i).constant(); }
   StoredPtr stored(size_t i) { return has(i) ? slot(i).stored : nullptr; }  // null: no tensor of the file
   // A tensor of the file as a parameter. NotUnderstood: it is computed.
   std::string parameter(size_t i, const char* role);
@@ -59,6 +58,7 @@ class NodeImport {
   void give(const std::string& op, std::vector<ValueId> inputs, std::map<std::string, Attribute> attributes = {});
   void give_value(ValueId value);  // output 0 is this value
   void alias(size_t input = 0);    // output 0 is the input itself
+  ValueId result() const { return importer_.graph().nodes.back().outputs[0]; }  // after give()
   void set_type(OnnxDataType type) { type_ = type; }  // of the outputs; else that of input 0
 
   const Shape& shape_of(ValueId value) const { return importer_.graph().values[static_cast<size_t>(value)].shape; }

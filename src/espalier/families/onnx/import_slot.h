@@ -31,11 +31,15 @@ struct Slot {
   ValueId value = -1;
   StoredPtr stored;
   KnownPtr a, b;
+  std::function<std::pair<KnownPtr, KnownPtr>()> deferred;  // contents of what is computed from tensors of the file
+  int deferred_depth = 0;
   bool unreadable = false;  // a constant of a type that espalier has no tensor for
 
-  bool constant() const { return stored || a || unreadable; }
+  bool constant() const { return stored || a || unreadable || deferred; }
   // Trained numbers, as opposed to sizes, positions and factors, which are folded.
-  bool weight_like() const { return stored && is_real(stored->type) && element_count(stored->shape) > 1; }
+  bool weight_like() const {
+    return deferred || (stored && is_real(stored->type) && element_count(stored->shape) > 1);
+  }
 };
 using SlotPtr = std::shared_ptr<Slot>;
 

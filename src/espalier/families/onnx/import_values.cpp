@@ -48,6 +48,7 @@ ValueId Importer::new_value(const std::string& name) {
   const std::string free = free_name(name, [&](const std::string& n) { return value_names_.contains(n); });
   value_names_.insert(free);
   other_shapes_.emplace_back();
+  batch_outers_.push_back(1);
   return graph_.add_value(free);
 }
 
@@ -93,7 +94,13 @@ void Importer::set_known(Slot& slot, KnownPtr a, KnownPtr b) {
 }
 
 void Importer::look(Slot& slot) {
-  if (slot.a || !slot.stored || slot.unreadable) return;
+  if (slot.a || slot.unreadable) return;
+  if (slot.deferred) {
+    const auto [a, b] = std::exchange(slot.deferred, nullptr)();
+    if (a) set_known(slot, a, b);
+    return;
+  }
+  if (!slot.stored) return;
   const int64_t count = count_of(slot.stored->shape);
   if (count < 0 || known_elements_ + count > kMostKnownElements) return;
   auto known = std::make_shared<const Known>(known_from(slot.stored->fetch(), slot.stored->type));
@@ -169,7 +176,24 @@ void Importer::emit(Node node) {
     graph_.values[static_cast<size_t>(node.outputs[i])].shape = shapes[i];
     other_shapes_[static_cast<size_t>(node.outputs[i])] = others[i];
   }
+  pass_batch_outer(node);
   graph_.add_node(std::move(node));
+}
+
+// Of the input whose scaled dim the output has as well.
+void Importer::pass_batch_outer(const Node& node) {
+  for (ValueId output : node.outputs) {
+    const auto to = static_cast<size_t>(output);
+    const Shape &shape = graph_.values[to].shape, &other = other_shapes_[to];
+    for (ValueId input : node.inputs) {
+      const auto from = static_cast<size_t>(input);
+      if (batch_outers_[from] == 1) continue;
+      const Shape &in = graph_.values[from].shape, &in_other = other_shapes_[from];
+      for (size_t i = 0; i < in.size(); ++i)
+        for (size_t d = 0; d < shape.size(); ++d)
+          if (in[i] != in_other[i] && in[i] == shape[d] && in_other[i] == other[d]) batch_outers_[to] = batch_outers_[from];
+    }
+  }
 }
 
 bool Importer::is_read(const std::string& output, const Scope& scope) const {

@@ -93,21 +93,11 @@ void cast_to(NodeImport& n, OnnxDataType to) {
   const bool known = from != OnnxDataType::kUndefined, to_bool = to == OnnxDataType::kBool;
   const bool same_kind = known && is_real(from) == is_real(to) && (from == OnnxDataType::kBool) == to_bool;
   n.set_type(to);
-  if (same_kind && n.constant(0)) {
-    n.give_value(n.value(0));
-  } else if (same_kind) {
-    n.give_value(n.value(0));
-  } else {
-    n.give("Cast", {n.value(0)}, {{"to", std::string(to_bool ? "bool" : is_real(to) ? "float" : "int64")}});
-  }
+  if (same_kind) return n.give_value(n.value(0));
+  n.give("Cast", {n.value(0)}, {{"to", std::string(to_bool ? "bool" : is_real(to) ? "float" : "int64")}});
 }
 
 void cast(NodeImport& n) { cast_to(n, static_cast<OnnxDataType>(n.integer("to", 0))); }
-
-void cast_like(NodeImport& n) {
-  if (!n.has(1) || n.type(1) == OnnxDataType::kUndefined) NodeImport::not_understood("the type of its example is not known");
-  cast_to(n, n.type(1));
-}
 
 void identity(NodeImport& n) { n.alias(); }
 
@@ -127,7 +117,7 @@ const RegisterOnnxImport registered[] = {
     {"LeakyRelu", leaky_relu}, {"Elu", elu},          {"Celu", celu},
     {"HardSigmoid", hard_sigmoid}, {"Selu", selu},    {"Gelu", gelu},
     {"Clip", clip},        {"PRelu", prelu},          {"Cast", cast},
-    {"CastLike", cast_like}, {"Identity", identity},  {"Dropout", dropout},
+    {"Identity", identity},  {"Dropout", dropout},
     {"Gelu", gelu, "com.microsoft"}, {"FastGelu", fast_gelu, "com.microsoft"},
     {"QuickGelu", quick_gelu, "com.microsoft"},
 };

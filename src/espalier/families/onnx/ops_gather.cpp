@@ -42,27 +42,40 @@ void embedding(NodeImport& n) {
   n.give(std::move(node));
 }
 
-// Indices of several dims: of one, then taken apart.
-void gather(NodeImport& n) {
-  const Known *a = n.known_at(1, false), *b = n.known_at(1, true);
-  if (!a || a->real()) return embedding(n);
+// Constant indices of one axis. Those of several dims are picked as a list, which is then taken apart.
+void pick(NodeImport& n, size_t axis, const Chosen& chosen) {
   const Shape& in = n.shape(0);
-  const size_t axis = n.axis(n.integer("axis", 0), in.size());
-  const Chosen chosen = chosen_indices(n, *a, *b, axis == 0);
   std::map<std::string, Attribute> attributes = {{"axis", static_cast<int64_t>(axis)}, {"indices", chosen.indices}};
   if (chosen.shape.empty()) attributes["scalar"] = true;
   if (chosen.shape.size() <= 1) return n.give("Gather", {n.value(0)}, std::move(attributes));
-  Shape apart(in.size(), 0);
-  for (size_t d = axis + 1; d < in.size(); ++d) apart[d] = in[d];
-  apart.erase(apart.begin() + static_cast<int64_t>(axis));
-  apart.insert(apart.begin() + static_cast<int64_t>(axis), chosen.shape.begin(), chosen.shape.end());
+  Shape apart(axis, 0);
+  apart.insert(apart.end(), chosen.shape.begin(), chosen.shape.end());
+  apart.insert(apart.end(), in.begin() + static_cast<int64_t>(axis) + 1, in.end());
   const ValueId rows = n.add("rows", "Gather", {n.value(0)}, std::move(attributes));
   if (!chosen.over_batch) return n.give("Reshape", {rows}, {{"shape", apart}});
   const ValueId shaped = n.add("shaped", "Reshape", {rows}, {{"shape", apart}});
   n.give_value(n.importer().over_batch(shaped).value_or(shaped));
 }
 
-const RegisterOnnxImport registered[] = {{"Gather", gather}};
+void gather(NodeImport& n) {
+  const Known *a = n.known_at(1, false), *b = n.known_at(1, true);
+  if (!a || a->real()) return embedding(n);
+  const size_t axis = n.axis(n.integer("axis", 0), n.rank(0));
+  pick(n, axis, chosen_indices(n, *a, *b, axis == 0));
+}
+
+// Rows of index numbers: understood where each is one number, so that whole slices of dim 0 are taken.
+void gather_nd(NodeImport& n) {
+  const Known *a = n.known_at(1, false), *b = n.known_at(1, true);
+  if (!a || a->real() || a->shape.size() < 2 || a->shape.back() != 1 || n.integer("batch_dims", 0) != 0)
+    NodeImport::not_understood("it takes more than whole slices of dim 0");
+  if (n.rank(0) == 0) n.refuse("input", "at least one dim", "a scalar");
+  Chosen chosen = chosen_indices(n, *a, *b, true);
+  chosen.shape.pop_back();
+  pick(n, 0, chosen);
+}
+
+const RegisterOnnxImport registered[] = {{"Gather", gather}, {"GatherND", gather_nd}};
 
 }  // namespace
 }  // namespace espalier

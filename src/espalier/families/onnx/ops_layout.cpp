@@ -158,8 +158,10 @@ void slice(NodeImport& n) {
   for (size_t i = 0; i < starts->size(); ++i) {
     const size_t axis = n.axis((*axes)[i], n.rank(0));
     const int64_t end = (*ends)[i], other_end = other_bound(n, 2, i, end);
+    // A file for one batch bakes its size in as the end.
+    const bool baked = end == other_end && n.shape(0)[axis] != n.other_shape(0)[axis];
     const bool whole = (*starts)[i] == 0 && (*steps)[i] == 1 && other_bound(n, 1, i, 0) == 0 &&
-                       end >= n.shape(0)[axis] && other_end >= n.other_shape(0)[axis];
+                       end >= n.shape(0)[axis] && (baked || other_end >= n.other_shape(0)[axis]);
     if (whole) continue;
     some_axes.push_back(static_cast<int64_t>(axis));
     some_starts.push_back((*starts)[i]);
