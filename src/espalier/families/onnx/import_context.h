@@ -76,6 +76,7 @@ class Importer {
   std::vector<std::pair<KnownPtr, KnownPtr>> folded(const OnnxNode& node, const std::vector<SlotPtr>& inputs,
                                                     int64_t opset, bool weights);
   void defer_contents(const OnnxNode& node, const std::vector<SlotPtr>& inputs, Scope& scope);
+  bool import_copy(const OnnxNode& node, const std::vector<SlotPtr>& inputs, Scope& scope);
   bool import_layout(const OnnxNode& node, const std::vector<SlotPtr>& inputs, Scope& scope);
   void bind(const std::string& name, SlotPtr slot, Scope& scope);
   SlotPtr new_slot(const std::string& name, const Scope& scope);

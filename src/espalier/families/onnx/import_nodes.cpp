@@ -204,6 +204,24 @@ bool Importer::import_shape(const OnnxNode& node, const std::vector<SlotPtr>& in
   return true;
 }
 
+// PyTorch stores equal tensors once and copies them; what was two vectors of two layers becomes two parameters again.
+// Matrices stay tied: a copied embedding is the classifier.
+bool Importer::import_copy(const OnnxNode& node, const std::vector<SlotPtr>& inputs, Scope& scope) {
+  if (node.op_type != "Identity" || inputs.empty() || !inputs[0] || !inputs[0]->stored || !inputs[0]->weight_like())
+    return false;
+  const Shape& shape = inputs[0]->stored->shape;
+  if (std::count_if(shape.begin(), shape.end(), [](int64_t size) { return size != 1; }) > 1) return false;
+  SlotPtr slot = new_slot(node.outputs.at(0), scope);
+  auto own = std::make_shared<Stored>(*inputs[0]->stored);
+  own->name = slot->name;
+  own->form.clear();
+  own->untransposed = nullptr;
+  slot->type = own->type;
+  slot->stored = std::move(own);
+  bind(node.outputs[0], slot, scope);
+  return true;
+}
+
 bool Importer::import_layout(const OnnxNode& node, const std::vector<SlotPtr>& inputs, Scope& scope) {
   if (inputs.empty() || !inputs[0] || !inputs[0]->stored || !inputs[0]->weight_like()) return false;
   NodeImport call(*this, node, inputs, scope);
@@ -297,7 +315,7 @@ void Importer::translate(const OnnxNode& node, Scope& scope) {
   if (import_call(node, inputs, scope)) return;
   if (domain.empty()) {
     if (import_branch(node, inputs, scope) || import_shape(node, inputs, scope)) return;
-    if (import_layout(node, inputs, scope) || import_folded(node, inputs, scope)) return;
+    if (import_copy(node, inputs, scope) || import_layout(node, inputs, scope) || import_folded(node, inputs, scope)) return;
   }
   const OnnxImportFunction function = find_onnx_import(domain, node.op_type);
   if (!function) NodeImport::not_understood("espalier does not know the operator");

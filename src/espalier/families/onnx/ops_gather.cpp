@@ -42,17 +42,27 @@ void embedding(NodeImport& n) {
   n.give(std::move(node));
 }
 
+bool takes_all(const Chosen& chosen, int64_t size) {
+  if (std::ssize(chosen.indices) != size) return false;
+  for (size_t i = 0; i < chosen.indices.size(); ++i)
+    if (chosen.indices[i] != static_cast<int64_t>(i)) return false;
+  return true;
+}
+
 // Constant indices of one axis. Those of several dims are picked as a list, which is then taken apart.
 void pick(NodeImport& n, size_t axis, const Chosen& chosen) {
-  const Shape& in = n.shape(0);
+  const Shape in = n.shape(0);
   std::map<std::string, Attribute> attributes = {{"axis", static_cast<int64_t>(axis)}, {"indices", chosen.indices}};
   if (chosen.shape.empty()) attributes["scalar"] = true;
+  const bool all = !chosen.shape.empty() && takes_all(chosen, in[axis]);  // as_strided of what is contiguous already
+  if (all && chosen.shape.size() == 1) return n.alias();
   if (chosen.shape.size() <= 1) return n.give("Gather", {n.value(0)}, std::move(attributes));
   Shape apart(axis, 0);
   apart.insert(apart.end(), chosen.shape.begin(), chosen.shape.end());
   apart.insert(apart.end(), in.begin() + static_cast<int64_t>(axis) + 1, in.end());
-  const ValueId rows = n.add("rows", "Gather", {n.value(0)}, std::move(attributes));
-  if (!chosen.over_batch) return n.give("Reshape", {rows}, {{"shape", apart}});
+  const ValueId rows = all ? n.value(0) : n.add("rows", "Gather", {n.value(0)}, std::move(attributes));
+  const Known shape = known_integers(apart);
+  if (!chosen.over_batch) return give_reshape(n, rows, shape, shape);
   const ValueId shaped = n.add("shaped", "Reshape", {rows}, {{"shape", apart}});
   n.give_value(n.importer().over_batch(shaped).value_or(shaped));
 }
