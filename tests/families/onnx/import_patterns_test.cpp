@@ -228,6 +228,40 @@ TEST(OnnxPatterns, HeadsFormSets) {
   }
 }
 
+// A mask that is expanded for every head before Where would freeze the heads.
+TEST(OnnxPatterns, AnExpandBeforeBroadcastingGoes) {
+  ModelBuilder b;
+  b.input("x", {"n", 5, 3}).input("mask", {"n", 1, 1, 5}, OnnxDataType::kBool).weight("w", {3, 8}).node("MatMul", {"x", "w"}, {"h"});
+  b.ints("heads", {0, 5, 4, 2}).node("Reshape", {"h", "heads"}, {"r"}).node("Transpose", {"r"}, {"q"}, {onnx_ints("perm", {0, 2, 1, 3})});
+  b.node("Transpose", {"q"}, {"k"}, {onnx_ints("perm", {0, 1, 3, 2})}).node("MatMul", {"q", "k"}, {"s"}).node("Shape", {"s"}, {"full"});
+  b.node("Expand", {"mask", "full"}, {"wide"}).number("low", -1e9f).node("Where", {"wide", "low", "s"}, {"m"});
+  b.node("Softmax", {"m"}, {"p"}, {onnx_int("axis", -1)}).node("MatMul", {"p", "q"}, {"o"});
+  b.node("Transpose", {"o"}, {"t"}, {onnx_ints("perm", {0, 2, 1, 3})}).ints("flat", {0, 5, 8}).node("Reshape", {"t", "flat"}, {"c"});
+  const OnnxImport found = b.weight("v", {8, 2}).node("MatMul", {"c", "v"}, {"y"}).output("y").import();
+  EXPECT_EQ(operators(found.graph), (Names{"Linear", "Reshape", "Transpose", "Transpose", "MatMul", "Where", "Softmax", "MatMul",
+                                           "Transpose", "Reshape", "Linear"}));
+  const Coupling coupling = find_coupling(found.graph);
+  ASSERT_EQ(coupling.groups.size(), 1u);
+  EXPECT_EQ(coupling.groups[0].set_count, 4);
+}
+
+// Rows of a table that these positions leave out are not free to go.
+TEST(OnnxPatterns, TablesKeepTheirRows) {
+  ModelBuilder b;
+  b.input("x", {"n", 4, 3}).weight("table", {9, 3}).ints("positions", {0, 1, 2, 3}).node("Gather", {"table", "positions"}, {"p"});
+  const OnnxImport found = b.node("Add", {"x", "p"}, {"y"}).output("y").import();
+  EXPECT_TRUE(find_coupling(found.graph).groups.empty());
+}
+
+TEST(OnnxPatterns, CopiesOfOneVectorAreTwoParameters) {
+  ModelBuilder b;
+  b.input("x", {"n", 3}).weight("w1", {3, 4}).floats("b1", {4}, {0, 0, 0, 0}).node("Identity", {"b1"}, {"b2"}).weight("w2", {4, 4});
+  b.node("Gemm", {"x", "w1", "b1"}, {"h"}).node("Relu", {"h"}, {"r"}).node("Gemm", {"r", "w2", "b2"}, {"g"}).node("Relu", {"g"}, {"s"});
+  const OnnxImport found = b.weight("w3", {4, 2}).node("Gemm", {"s", "w3"}, {"y"}).output("y").import();
+  EXPECT_TRUE(found.graph.has_parameter("b2"));
+  EXPECT_EQ(find_coupling(found.graph).groups.size(), 2u);
+}
+
 TEST(OnnxPatterns, RepeatedHeadsAreARepeat) {
   const OnnxImport found = import_onnx(attention({.grouped = true}));
   int repeats = 0;

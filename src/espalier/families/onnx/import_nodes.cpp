@@ -99,6 +99,13 @@ StoredPtr converted(const StoredPtr& from, OnnxDataType type) {
   return to;
 }
 
+bool holds_one_number(const Tensor& tensor) {
+  const size_t size = size_of(tensor.dtype());
+  for (size_t at = size; at < tensor.byte_size(); at += size)
+    if (std::memcmp(tensor.bytes(), tensor.bytes() + at, size) != 0) return false;
+  return true;
+}
+
 StoredPtr stored_form(const StoredPtr& origin, const std::string& form, const KnownPtr& contents) {
   const Tensor tensor = to_tensor(*contents);
   return std::make_shared<Stored>(Stored{origin->name, origin->form + form, contents->type, tensor.dtype(),
@@ -204,13 +211,14 @@ bool Importer::import_shape(const OnnxNode& node, const std::vector<SlotPtr>& in
   return true;
 }
 
-// PyTorch stores equal tensors once and copies them; what was two vectors of two layers becomes two parameters again.
-// Matrices stay tied: a copied embedding is the classifier.
+// PyTorch stores equal tensors once and copies them; what were weights of two layers become two parameters again.
+// Matrices stay tied, unless they are equal only because nothing has been learnt: a copied embedding is the classifier.
 bool Importer::import_copy(const OnnxNode& node, const std::vector<SlotPtr>& inputs, Scope& scope) {
   if (node.op_type != "Identity" || inputs.empty() || !inputs[0] || !inputs[0]->stored || !inputs[0]->weight_like())
     return false;
   const Shape& shape = inputs[0]->stored->shape;
-  if (std::count_if(shape.begin(), shape.end(), [](int64_t size) { return size != 1; }) > 1) return false;
+  const bool vector = std::count_if(shape.begin(), shape.end(), [](int64_t size) { return size != 1; }) <= 1;
+  if (!vector && !holds_one_number(inputs[0]->stored->fetch())) return false;
   SlotPtr slot = new_slot(node.outputs.at(0), scope);
   auto own = std::make_shared<Stored>(*inputs[0]->stored);
   own->name = slot->name;

@@ -53,6 +53,7 @@ bool takes_all(const Chosen& chosen, int64_t size) {
 void pick(NodeImport& n, size_t axis, const Chosen& chosen) {
   const Shape in = n.shape(0);
   std::map<std::string, Attribute> attributes = {{"axis", static_cast<int64_t>(axis)}, {"indices", chosen.indices}};
+  if (n.stored(0) && axis == 0 && in.size() > 1) attributes["table"] = true;
   if (chosen.shape.empty()) attributes["scalar"] = true;
   const bool all = !chosen.shape.empty() && takes_all(chosen, in[axis]);  // as_strided of what is contiguous already
   if (all && chosen.shape.size() == 1) return n.alias();

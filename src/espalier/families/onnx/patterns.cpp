@@ -73,8 +73,10 @@ void PatternView::replace(size_t i, Node node) {
 
 void fuse_patterns(Graph& graph) {
   PatternView view(graph);
-  for (size_t i = 0; i < graph.nodes.size(); ++i)
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    while (fuse_broadcast(view, i)) continue;
     fuse_norm(view, i) || fuse_activation(view, i) || fuse_repeat(view, i) || fuse_bias(view, i);
+  }
 }
 
 }  // namespace espalier

@@ -1,7 +1,44 @@
-// Biases that are added after their layer, and the repeated heads of grouped queries.
+// Biases that are added after their layer, the repeated heads of grouped queries, and what broadcasting does anyway.
+#include <algorithm>
+#include <array>
+
 #include "espalier/families/onnx/patterns_view.h"
 
 namespace espalier {
+namespace {
+
+constexpr std::array kBroadcasting = {"Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Where", "Compare"};
+
+// Whether the others stretch this shape as far as `whole`.
+bool stretched_by_others(const PatternView& view, const Node& node, size_t side, const Shape& own, const Shape& whole) {
+  for (size_t d = 1; d <= whole.size(); ++d) {
+    auto size = [&](const Shape& shape) { return d <= shape.size() ? shape[shape.size() - d] : 1; };
+    int64_t reached = size(own);
+    for (size_t i = 0; i < node.inputs.size(); ++i)
+      if (i != side && reached == 1) reached = size(view.shape(node.inputs[i]));
+    if (reached != whole[whole.size() - d]) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+// An Expand (a mask for every head) before an operator that broadcasts would be a dead dim beside the live heads.
+bool fuse_broadcast(PatternView& view, size_t i) {
+  const Node& node = view.node(i);
+  if (std::find(kBroadcasting.begin(), kBroadcasting.end(), node.op) == kBroadcasting.end()) return false;
+  for (size_t side = 0; side < node.inputs.size(); ++side) {
+    const Node* expand = view.maker(node.inputs[side], "Expand");
+    if (!expand || expand->inputs.size() != 1) continue;
+    const ValueId narrow = expand->inputs[0];
+    if (!stretched_by_others(view, node, side, view.shape(narrow), view.shape(node.outputs[0]))) continue;
+    Node direct = node;
+    direct.inputs[side] = narrow;
+    view.replace(i, std::move(direct));
+    return true;
+  }
+  return false;
+}
 
 // Unsqueeze, Expand and Reshape: each index of a dim several times in a row.
 bool fuse_repeat(PatternView& view, size_t i) {

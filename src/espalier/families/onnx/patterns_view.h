@@ -47,5 +47,6 @@ bool fuse_norm(PatternView& view, size_t i);        // LayerNorm, RMSNorm and Gr
 bool fuse_activation(PatternView& view, size_t i);  // GELU, SiLU, HardSwish, Mish, …
 bool fuse_repeat(PatternView& view, size_t i);      // the K and V heads of grouped queries
 bool fuse_bias(PatternView& view, size_t i);        // of Linear and Conv
+bool fuse_broadcast(PatternView& view, size_t i);   // without the Expand before an operator that broadcasts
 
 }  // namespace espalier

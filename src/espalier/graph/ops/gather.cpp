@@ -1,6 +1,7 @@
 // Gather with constant indices: `indices` (negative ones count from the end) of the attribute `axis`. With the flag
 // `scalar` there is one index and the axis goes. Rows by run-time ids are an Embedding; indices of more dims want a
-// Reshape after it.
+// Reshape after it. With the flag `table` the axis counts rows of a table (positions, token types), which stay even
+// where these indices leave some out.
 #include "espalier/core/error.h"
 #include "espalier/graph/operator.h"
 
@@ -33,6 +34,7 @@ Cost cost(const NodeView&) { return {}; }
 void couple(Coupler& coupler, const NodeView& view) {
   const size_t axis = checked_axis(view, view.node().integer("axis"), view.input(0).size());
   const auto indices = indices_of(view, axis);
+  if (view.node().flag_or("table", false)) coupler.freeze(coupler.input(0, static_cast<int>(axis)));
   coupler.pick(0, static_cast<int>(axis), indices);
   coupler.addresses(static_cast<int>(axis), indices);
 }
