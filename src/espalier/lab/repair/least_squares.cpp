@@ -8,6 +8,7 @@
 #include "espalier/lab/measure/statistics.h"
 #include "espalier/lab/methods/job.h"
 #include "espalier/lab/repair/bool_mask.h"
+#include "espalier/lab/repair/graph_least_squares.h"
 #include "espalier/lab/repair/obs_factor.h"
 #include "espalier/lab/tensor_bridge.h"
 #include "espalier/lab/torch.h"
@@ -201,6 +202,7 @@ at::Tensor fit_survivors(const at::Tensor& w, const at::Tensor& keep, const at::
 }
 
 void repair_by_least_squares(PruneJob& job, const LeastSquaresOptions& options) {
+  if (job.model().task != Task::kText || job.graph().block_count == 0) return repair_graph_by_least_squares(job, options);
   at::NoGradGuard no_gradients;
   const Model dense = job.open_dense();
   if (dense.graph.block_count != job.graph().block_count)

@@ -15,7 +15,7 @@ namespace espalier {
 
 struct ObspaOptions {
   double damp = 0.01;         // share of the Hessian's mean diagonal
-  int64_t columns = 65536;    // output positions of a convolution that are looked at, over all pictures
+  int64_t columns = 16384;    // output positions of a convolution that are looked at, over all pictures
   bool update = true;         // false: removed inputs become zero, the others stay
   bool norms = false;         // batch norms get their statistics anew, on the way
   uint64_t seed = 0;          // of the choice of positions

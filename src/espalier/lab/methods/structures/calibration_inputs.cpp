@@ -24,7 +24,7 @@ int64_t samples_that_fit(const Graph& graph) {
 
 int64_t default_samples(const PruneJob& job, CalibrationMode mode) {
   if (job.model().task == Task::kText) return mode == CalibrationMode::kNone ? kBatch : job.source().samples;
-  if (mode != CalibrationMode::kNone) return 512;
+  if (mode != CalibrationMode::kNone) return 256;
   return job.model().image.height * job.model().image.width <= 64 * 64 ? 2048 : 1024;
 }
 

@@ -17,7 +17,7 @@ enum class CalibrationMode {
 // "id", "ood", "none"; empty: id when the request names data, else none.
 CalibrationMode calibration_mode(const PruneJob& job, const std::string& name);
 
-// Batches of `samples` pictures or sequences (0: 512 pictures, the request's sequences, or of noise 2048 up to 64 × 64 pixels
+// Batches of `samples` pictures or sequences (0: 256 pictures, the request's sequences, or of noise 2048 up to 64 × 64 pixels
 // and 1024 above), fewer where the values between two layers would not fit into about 2 GB. UserError: no data.
 std::vector<GraphInputs> calibration_inputs(PruneJob& job, CalibrationMode mode, int64_t samples);
 

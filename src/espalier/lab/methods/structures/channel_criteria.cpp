@@ -1,4 +1,5 @@
-// Baselines: the usual criteria of channel pruning, each as a method of its own (08-spa has them all as an option).
+// Baselines: the usual criteria of channel pruning, each as a method of its own (08-spa has them all as an option), with
+// the scope that their papers have: the same share of every layer, or one ranking.
 #include "espalier/lab/methods/structures/channel_methods.h"
 
 namespace espalier {
@@ -10,7 +11,7 @@ void prune(PruneJob& job) {
 }
 
 Method channel_method(const std::string& id, const std::string& name, int year, Taxonomy taxonomy, void (*prune_with)(PruneJob&),
-                      Reproduction (*reproduce)(ReproduceContext&), const std::string& scope = "global") {
+                      Reproduction (*reproduce)(ReproduceContext&), const std::string& scope = "layer") {
   Method method{.id = id, .name = name, .year = year, .kind = "OneShot", .taxonomy = std::move(taxonomy)};
   if (method.taxonomy.data != "none") {
     method.needs = {"data", "gradients"};
@@ -38,17 +39,17 @@ const RegisterMethod l2(channel_method("l2-channels", "L2 channels", 2017, chann
 const RegisterMethod bn_scale(channel_method("bn-scale", "Batch-norm scale", 2017, channel_taxonomy("norm scale", "none", "full"), prune<ChannelCriterion::kBnScale>,
                                              [](ReproduceContext& context) {
                                                return against_random_channels(context, "bn-scale", 0.2, "channels with a small batch-norm scale can go first");
-                                             }));
+                                             }, "global"));
 
 const RegisterMethod taylor(channel_method("taylor-channels", "Taylor channels", 2019, channel_taxonomy("first order (Taylor)", "labelled", "full"),
                                            prune<ChannelCriterion::kTaylor>, [](ReproduceContext& context) {
                                              return against_random_channels(context, "taylor-channels", 0.2, "weight times gradient finds channels that can go");
-                                           }));
+                                           }, "global"));
 
 const RegisterMethod fpgm(channel_method("fpgm", "FPGM", 2019, channel_taxonomy("distance to the other filters", "none", "full"), prune<ChannelCriterion::kFpgm>,
                                          [](ReproduceContext& context) {
                                            return against_random_channels(context, "fpgm", 0.2, "filters near the geometric median of their layer are replaceable");
-                                         }, "layer"));
+                                         }));
 
 const RegisterMethod random(channel_method("random-channels", "Random channels", 0, channel_taxonomy("none: uniform random scores", "none", "none"),
                                            prune<ChannelCriterion::kRandom>, [](ReproduceContext& context) {

@@ -27,8 +27,9 @@ Taxonomy channel_taxonomy(const std::string& criterion, const std::string& data,
   return {{"channel", "neuron", "head", "embedding"}, "universal", {"after"}, data, criterion, "", "global", "one-shot", repair, "", {"any"}};
 }
 
-Reproduction against_random_channels(ReproduceContext& context, const std::string& method, double share, const std::string& claim) {
-  PictureArmRequest ours{.method = method, .sparsity = share, .align = 1};
+Reproduction against_random_channels(ReproduceContext& context, const std::string& method, double share, const std::string& claim,
+                                     const std::map<std::string, std::string>& options) {
+  const PictureArmRequest ours{.method = method, .sparsity = share, .options = options, .align = 1};
   const double dense = dense_accuracy(context, context.vision_model);
   const double accuracy = picture_arm(context, context.vision_model, ours).top1;
   double random = 0;

@@ -13,8 +13,9 @@ void remove_by_criterion(PruneJob& job, ChannelCriterion criterion, Aggregation 
 Taxonomy channel_taxonomy(const std::string& criterion, const std::string& data, const std::string& repair);
 
 // Accuracy of the embedded picture model after `method` has removed `share` of the parameters, against random channels
-// (mean of 3 seeds) with the same options.
-Reproduction against_random_channels(ReproduceContext& context, const std::string& method, double share, const std::string& claim);
+// (mean of 3 seeds).
+Reproduction against_random_channels(ReproduceContext& context, const std::string& method, double share, const std::string& claim,
+                                     const std::map<std::string, std::string>& options = {});
 
 // The control: half of the parameters as random channels, with two seeds.
 Reproduction random_channels_ruin(ReproduceContext& context);

@@ -127,6 +127,7 @@ Reproduction reproduce(ReproduceContext& context) {
   }
   const Graph masked = apply_mask(model.graph, mask);
   JobSettings settings;
+  settings.of = "params";
   settings.options = {{"remove", fmt::format("{}:0;{}:0", heads->label, neurons->label)}};
   const int64_t before = model.graph.parameter_count();
   PruneJob job(find_method("cut"), model, {}, settings, nullptr, 0);

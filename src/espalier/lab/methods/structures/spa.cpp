@@ -14,7 +14,8 @@ void prune(PruneJob& job) {
 
 Reproduction reproduce(ReproduceContext& context) {
   return against_random_channels(context, "08-spa", 0.3,
-                                 "any criterion becomes a structured one by summing it over coupled sets: channels chosen by it are better than random ones, on any architecture");
+                                 "any criterion becomes a structured one by summing it over coupled sets: channels chosen by it are better than random ones, on any architecture (here the squared first-order term)",
+                                 {{"criterion", "fisher"}});
 }
 
 const RegisterMethod registered(
