@@ -38,7 +38,8 @@ std::vector<fs::path> sorted_entries(const fs::path& folder) {
   return entries;
 }
 
-std::shared_ptr<const ImageDataset> ImageDataset::open(const fs::path& data) {
+std::shared_ptr<const ImageDataset> ImageDataset::open(const fs::path& path) {
+  const fs::path data = path.has_filename() ? path : path.parent_path();  // "folder/" is "folder"
   if (const ImageFormat* format = format_of(data)) return format->open(data);
   std::error_code error;
   if (!fs::exists(data, error)) user_error("{}: no such file or directory", data.string());
@@ -50,9 +51,11 @@ std::shared_ptr<const ImageDataset> ImageDataset::open(const fs::path& data) {
 bool is_image_data(const fs::path& path) { return format_of(path) || is_unlabelled(path); }
 
 std::string image_data_sha256(const ImageDataset& dataset, int64_t count) {
+  // Names within the folder: the hash is that of the data wherever it lies.
+  const fs::path folder = fs::is_directory(dataset.path()) ? dataset.path() : dataset.path().parent_path();
   std::string lines;
   for (const auto& file : dataset.files(count))
-    lines += fmt::format("{}  {}\n", sha256_of_file(file), file.lexically_relative(dataset.path().parent_path()).string());
+    lines += fmt::format("{}  {}\n", sha256_of_file(file), file.lexically_relative(folder).string());
   return sha256_of(lines);
 }
 

@@ -22,7 +22,7 @@ namespace espalier {
 class ImageDataset {
  public:
   virtual ~ImageDataset() = default;
-  static std::shared_ptr<const ImageDataset> open(const std::filesystem::path& data);
+  static std::shared_ptr<const ImageDataset> open(const std::filesystem::path& path);
 
   virtual int64_t size() const = 0;            // at least 1
   virtual int64_t label(int64_t i) const = 0;  // below classes()

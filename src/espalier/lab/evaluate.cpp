@@ -2,6 +2,7 @@
 
 #include "espalier/core/assets.h"
 #include "espalier/core/error.h"
+#include "espalier/io/image_dataset.h"
 #include "espalier/io/text_dataset.h"
 #include "espalier/lab/evaluate_images.h"
 #include "espalier/lab/measure/quality.h"
@@ -28,6 +29,7 @@ Json run_eval(const EvalRequest& request) {
   if (!request.metric.empty() && request.metric != "ppl" && request.metric != "kl")
     throw UserError("--metric", "metric of a language model", "ppl or kl", request.metric);
   const auto data = resolve_data(request.data.empty() ? "evaluation.txt" : request.data);
+  if (is_image_data(data)) user_error("--data: {} holds pictures, and {} is a language model", data.string(), model.path.string());
   const int64_t length = request.length ? request.length : default_length(model.context_length);
   if (length < 2 || length > model.context_length)
     throw UserError("--length", "tokens a window", fmt::format("2 to the model's context {}", model.context_length), fmt::format("{}", length));

@@ -197,6 +197,20 @@ TEST(LabelsTsv, WhatIsHostile) {
   refused("\xff\t1\n", "not valid UTF-8 at byte 0");
 }
 
+TEST(ImageData, TheHashIsOfNamesWithinTheFolderAndContents) {
+  test::TempDir one, two;
+  for (const auto& dir : {one.path(), two.path()}) {
+    write(dir / "set/x-images-idx3-ubyte", idx(kImages, {1, 2, 2}, "abcd"));
+    write(dir / "set/x-labels-idx1-ubyte", idx(kLabels, {1}, "\x01"));
+  }
+  const auto hash = [](const std::filesystem::path& path) { return image_data_sha256(*ImageDataset::open(path), 1); };
+  const std::string expected = sha256_of(
+      fmt::format("{}  x-images-idx3-ubyte\n{}  x-labels-idx1-ubyte\n", sha256_of(idx(kImages, {1, 2, 2}, "abcd")), sha256_of(idx(kLabels, {1}, "\x01"))));
+  EXPECT_EQ(hash(one / "set"), expected);
+  EXPECT_EQ(hash(two / "set/"), expected);
+  EXPECT_EQ(hash(two / "set/x-images-idx3-ubyte"), expected);
+}
+
 TEST(ImageData, OtherPathsAreText) {
   test::TempDir dir;
   write(dir / "a.txt", "text");
