@@ -101,7 +101,9 @@ TEST_F(VisionHostile, EspalierBlock) {
   refuses("ResNetBasic", "espalier", {{"format", 1}, {"widths", {{"layer1.0.conv1", -3}}}},
           "layer1.0.conv1: expected an integer from 1 to");
   ESP_EXPECT_USER_ERROR(load_with("ResNetBasic", "espalier", {{"format", 1}, {"widths", {{"layer1.0.conv1", 3}}}}),
-                        "widths: layer1.0.conv1: expected 8, as the tensor 'layer1.0.conv1.weight' has, found 3");
+                        "widths: layer1.0.conv1: expected 8, as its tensor has, found 3");
+  refuses("ResNetBasic", "espalier", {{"format", 1}, {"widths", {{"layer1.0.conv2", 3}}}},
+          "widths: layer1.0.conv2: expected 8, as its neighbours have, found 3");
   refuses("ShuffleNet", "espalier", {{"format", 1}, {"indices", {{"stage2.0.shuffle", {0, "a"}}}}},
           "stage2.0.shuffle: expected channel numbers");
   refuses("ShuffleNet", "espalier", {{"format", 1}, {"indices", {{"stage2.0.shuffle", {99}}}}},

@@ -109,18 +109,24 @@ const Shape& WeightSource::shape(const std::string& tensor) const {
 }
 
 int64_t WeightSource::out_width(const std::string& module, const std::string& tensor, Width width) {
-  const auto stated = widths_.find(module);
-  if (stated != widths_.end()) used_.insert(module);
-  if (width.fixed) return width.value;
-  if (is_fresh()) return stated != widths_.end() ? stated->second : width.value;
+  const int64_t stated = stated_width(module, 0);
+  const int64_t size = width.fixed   ? width.value
+                       : !is_fresh() ? stored_width(tensor)
+                       : stated > 0  ? stated
+                                     : width.value;
+  if (stated > 0 && stated != size)
+    throw UserError(where_, fmt::format("espalier: widths: {}", module),
+                    fmt::format("{}, as {}", size, width.fixed ? "its neighbours have" : "its tensor has"),
+                    fmt::format("{}", stated));
+  return size;
+}
+
+int64_t WeightSource::stored_width(const std::string& tensor) const {
   const Shape& found = shape(tensor);
   const int64_t size = found.empty() ? 0 : found[0];
   if (size < 1 || size > kMostChannels)
     throw UserError(where_, fmt::format("shape of the tensor '{}'", tensor),
                     fmt::format("1 to {} output channels", kMostChannels), to_string(found));
-  if (stated != widths_.end() && stated->second != size)
-    throw UserError(where_, fmt::format("espalier: widths: {}", module),
-                    fmt::format("{}, as the tensor '{}' has", size, tensor), fmt::format("{}", stated->second));
   return size;
 }
 

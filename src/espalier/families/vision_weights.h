@@ -70,6 +70,7 @@ class WeightSource {
 
  private:
   void read_block(const Json& config);
+  int64_t stored_width(const std::string& tensor) const;
   std::string stored_name(const std::string& tensor) const { return prefix_ + tensor; }
 
   const Checkpoint* checkpoint_ = nullptr;
