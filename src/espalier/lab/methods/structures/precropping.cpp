@@ -75,13 +75,13 @@ Layers layers_of(const Graph& graph, double all_flops) {
 }
 
 CostBudget layer_budget(const Layers& layers, const CostBudget& total) {
-  const auto left = [](std::optional<double> budget, double other, const char* unit) -> std::optional<double> {
+  // The classifier gets smaller with its inputs, so a budget below the rest as it is now may still be met.
+  constexpr double kLeast = 0.01;
+  const auto left = [](std::optional<double> budget, double other, const std::vector<double>& costs) -> std::optional<double> {
     if (!budget) return std::nullopt;
-    if (*budget <= other)
-      throw UserError(kId, "budget", fmt::format("more than the {:.0f} {} of what cannot be cropped (norms, biases, the classifier)", other, unit), fmt::format("{:.0f}", *budget));
-    return *budget - other;
+    return std::max(*budget - other, kLeast * weighted_sum(costs, std::vector<double>(costs.size(), 1.0)));
   };
-  return {left(total.params, layers.other_params, "parameters"), left(total.flops, layers.other_flops, "FLOPs")};
+  return {left(total.params, layers.other_params, layers.costs.params), left(total.flops, layers.other_flops, layers.costs.flops)};
 }
 
 std::vector<double> synflow_densities(const PruneJob& job, const Graph& graph, const Layers& layers, const CostBudget& budget) {
@@ -132,7 +132,10 @@ struct WidthChoice {
 // Blockwise: shared widths stay, and inner ones take the density of every layer that touches them.
 WidthChoice width_choice(const Graph& graph, const Coupling& coupling, const Layers& layers, const std::vector<double>& density, bool blockwise) {
   std::map<NodeId, double> density_of;
-  for (size_t l = 0; l < layers.nodes.size(); ++l) density_of[layers.nodes[l]] = density[l];
+  for (size_t l = 0; l < layers.nodes.size(); ++l) {
+    const LayerShape shape = layer_shape(graph, node_of(graph, layers.nodes[l]));  // a density of 0 would stay 0 whatever t is
+    density_of[layers.nodes[l]] = std::max(density[l], 1 / static_cast<double>(shape.groups * shape.outputs));
+  }
   const auto own = [&](const std::vector<NodeId>& nodes) {
     std::vector<double> values;
     for (NodeId n : nodes)
@@ -153,14 +156,19 @@ WidthChoice width_choice(const Graph& graph, const Coupling& coupling, const Lay
   return choice;
 }
 
-std::vector<int32_t> cropped(const WidthChoice& choice, double t, int64_t multiple) {
+// Kept sets lie evenly, so that channels that a Split sends two ways stay on both.
+std::vector<int32_t> cropped(const Coupling& coupling, const WidthChoice& choice, double t, int64_t multiple) {
   std::vector<int32_t> removed;
   for (size_t c = 0; c < choice.classes.size(); ++c) {
     const ChannelClass& its = choice.classes[c];
     const int64_t width = scaled_width(its.width(), std::min(1.0, t * choice.factors[c]), multiple);
-    removed.insert(removed.end(), its.sets.begin() + width, its.sets.end());
+    for (int64_t set = 0, kept = 0; set < its.width(); ++set) {
+      const bool keep = kept < width && kept * its.width() / width == set;
+      kept += keep;
+      if (!keep) removed.push_back(its.sets[static_cast<size_t>(set)]);
+    }
   }
-  return removed;
+  return choose_removals(coupling, removed, std::ssize(removed), {});
 }
 
 bool within(const Size& size, const CostBudget& budget) {
@@ -172,7 +180,7 @@ Graph crop_to_budget(const PruneJob& job, const Model& wide, const Coupling& cou
   const int64_t multiple = std::max<int64_t>(1, job.settings().align);
   const auto at = [&](double factor) {
     Graph graph = wide.graph.clone();
-    cut(graph, coupling, cuts_without(coupling, cropped(choice, factor, multiple)));
+    cut(graph, coupling, cuts_without(coupling, cropped(coupling, choice, factor, multiple)));
     return graph;
   };
   const Size least = model_size(at(0), wide), dense = model_size(job.graph(), job.model());
@@ -190,7 +198,7 @@ Graph crop_to_budget(const PruneJob& job, const Model& wide, const Coupling& cou
     (within(model_size(at(middle), wide), budget) ? low : high) = middle;
   }
   t = low;
-  report.add(coupling, cuts_without(coupling, cropped(choice, low, multiple)));
+  report.add(coupling, cuts_without(coupling, cropped(coupling, choice, low, multiple)));
   return at(low);
 }
 
