@@ -39,7 +39,9 @@ inline std::vector<std::string> onnx_import_seeds() {
   ModelBuilder cnn;
   cnn.input("x", {"n", 3, 8, 8}).weight("w", {4, 3, 3, 3}).weight("b", {4}).weight("fc", {5, 4});
   cnn.node("Conv", {"x", "w", "b"}, {"c"}, {onnx_ints("pads", {1, 1, 1, 1}), onnx_ints("strides", {2, 2})});
-  cnn.node("BatchNormalization", {"c", "b", "b", "b", "b"}, {"bn"}).node("Sigmoid", {"bn"}, {"s"}).node("Mul", {"bn", "s"}, {"a"});
+  cnn.node("BatchNormalization", {"c", "b", "b", "b", "b"}, {"bn"})
+      .node("Sigmoid", {"bn"}, {"s"})
+      .node("Mul", {"bn", "s"}, {"a"});
   cnn.node("MaxPool", {"a"}, {"m"}, {onnx_ints("kernel_shape", {2, 2}), onnx_string("auto_pad", "SAME_UPPER")});
   cnn.node("ConvTranspose", {"m", "w"}, {"t"}, {onnx_ints("strides", {2, 2})}).node("GlobalAveragePool", {"m"}, {"p"});
   cnn.node("Flatten", {"p"}, {"f"}).node("Gemm", {"f", "fc"}, {"y"}, {onnx_int("transB", 1), onnx_float("alpha", 2)});
@@ -49,19 +51,34 @@ inline std::vector<std::string> onnx_import_seeds() {
   shapes.input("x", {"n", 4, 6}).ints("zero", {0}).ints("heads", {-1, 2, 3}).ints("axes", {1}).weight("w", {6, 6});
   shapes.node("MatMul", {"x", "w"}, {"h"}).node("Shape", {"h"}, {"s"}).node("Gather", {"s", "zero"}, {"n"});
   shapes.node("Concat", {"n", "heads"}, {"shape"}, {onnx_int("axis", 0)}).node("Reshape", {"h", "shape"}, {"r"});
-  shapes.node("Transpose", {"r"}, {"t"}, {onnx_ints("perm", {0, 2, 1, 3})}).node("Softmax", {"t"}, {"p"}, {onnx_int("axis", -1)});
+  shapes.node("Transpose", {"r"}, {"t"}, {onnx_ints("perm", {0, 2, 1, 3})})
+      .node("Softmax", {"t"}, {"p"}, {onnx_int("axis", -1)});
   shapes.node("ConstantOfShape", {"s"}, {"c"}).node("Add", {"h", "c"}, {"a"}).node("Unsqueeze", {"a", "axes"}, {"u"});
-  shapes.ints("stretched", {1, 3, 4, 6}).node("Expand", {"u", "stretched"}, {"e"}).ints("three", {3}, true).ints("start", {0}, true).ints("step", {1}, true);
+  shapes.ints("stretched", {1, 3, 4, 6})
+      .node("Expand", {"u", "stretched"}, {"e"})
+      .ints("three", {3}, true)
+      .ints("start", {0}, true)
+      .ints("step", {1}, true);
   shapes.node("Range", {"start", "three", "step"}, {"g"}).node("Gather", {"a", "g"}, {"k"}, {onnx_int("axis", 2)});
-  shapes.ints("from", {1}).ints("to", {-1}).node("Slice", {"a", "from", "to", "axes"}, {"l"}).ints("pads", {0, 1, 0, 0, 0, 1});
+  shapes.ints("from", {1})
+      .ints("to", {-1})
+      .node("Slice", {"a", "from", "to", "axes"}, {"l"})
+      .ints("pads", {0, 1, 0, 0, 0, 1});
   add(shapes.node("Pad", {"l", "pads"}, {"d"}).output("p").output("k").output("d").output("e"));
 
   ModelBuilder norm(14);
   const auto last = std::vector{onnx_ints("axes", {-1})};
-  norm.input("ids", {"n", 5}, OnnxDataType::kInt64).weight("table", {9, 4}).number("two", 2).number("eps", 1e-5f).weight("g", {4});
+  norm.input("ids", {"n", 5}, OnnxDataType::kInt64)
+      .weight("table", {9, 4})
+      .number("two", 2)
+      .number("eps", 1e-5f)
+      .weight("g", {4});
   norm.node("Gather", {"table", "ids"}, {"h"}).node("ReduceMean", {"h"}, {"m"}, last).node("Sub", {"h", "m"}, {"d"});
   norm.node("Pow", {"d", "two"}, {"q"}).node("ReduceMean", {"q"}, {"v"}, last).node("Add", {"v", "eps"}, {"e"});
-  norm.node("Sqrt", {"e"}, {"s"}).node("Div", {"d", "s"}, {"n0"}).node("Mul", {"n0", "g"}, {"n1"}).node("Add", {"n1", "g"}, {"n2"});
+  norm.node("Sqrt", {"e"}, {"s"})
+      .node("Div", {"d", "s"}, {"n0"})
+      .node("Mul", {"n0", "g"}, {"n1"})
+      .node("Add", {"n1", "g"}, {"n2"});
   norm.node("Transpose", {"table"}, {"tt"}, {onnx_ints("perm", {1, 0})});
   add(norm.node("MatMul", {"n2", "tt"}, {"y"}).output("y"));
 
@@ -84,7 +101,8 @@ inline std::vector<std::string> onnx_import_seeds() {
   calls.model.graph.initializers.push_back(onnx_tensor("yes", yes));
   calls.model.graph.value_infos.push_back(ModelBuilder::info("o", {"n", 4}));
   calls.input("x", {"n", 4}).node("Act", {"x"}, {"a"}, {}, "local");
-  calls.node("If", {"yes"}, {"b"}, {onnx_graph_attribute("then_branch", branch), onnx_graph_attribute("else_branch", branch)});
+  calls.node("If", {"yes"}, {"b"},
+             {onnx_graph_attribute("then_branch", branch), onnx_graph_attribute("else_branch", branch)});
   add(calls.node("Hardmax", {"b"}, {"o"}).node("Relu", {"o"}, {"y"}).output("y"));
   return seeds;
 }

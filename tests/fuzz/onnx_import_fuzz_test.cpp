@@ -12,12 +12,46 @@ TEST(OnnxImportFuzz, DamagedFiles) { fuzz(fuzz_onnx_import, onnx_import_seeds(),
 
 // Damage that keeps the file readable: operators, inputs, attributes, sizes and numbers of another place.
 void exchange(OnnxModel& model, Rng& rng) {
-  static const std::vector<std::string> kOps = {"Relu", "MatMul", "Gemm", "Conv", "Reshape", "Transpose", "Concat", "Split",
-                                                "Slice", "Gather", "GatherND", "ScatterND", "Expand", "Tile", "Squeeze",
-                                                "Unsqueeze", "Softmax", "ReduceMean", "Pad", "Resize", "Where", "Einsum",
-                                                "Clip", "Cast", "DepthToSpace", "GroupNormalization", "LayerNormalization",
-                                                "MaxPool", "AveragePool", "ConvTranspose", "Flatten", "ConstantOfShape",
-                                                "Range", "Trilu", "CumSum", "NonZero", "Hardmax", "ArgMax", "Mod", "Div"};
+  static const std::vector<std::string> kOps = {"Relu",
+                                                "MatMul",
+                                                "Gemm",
+                                                "Conv",
+                                                "Reshape",
+                                                "Transpose",
+                                                "Concat",
+                                                "Split",
+                                                "Slice",
+                                                "Gather",
+                                                "GatherND",
+                                                "ScatterND",
+                                                "Expand",
+                                                "Tile",
+                                                "Squeeze",
+                                                "Unsqueeze",
+                                                "Softmax",
+                                                "ReduceMean",
+                                                "Pad",
+                                                "Resize",
+                                                "Where",
+                                                "Einsum",
+                                                "Clip",
+                                                "Cast",
+                                                "DepthToSpace",
+                                                "GroupNormalization",
+                                                "LayerNormalization",
+                                                "MaxPool",
+                                                "AveragePool",
+                                                "ConvTranspose",
+                                                "Flatten",
+                                                "ConstantOfShape",
+                                                "Range",
+                                                "Trilu",
+                                                "CumSum",
+                                                "NonZero",
+                                                "Hardmax",
+                                                "ArgMax",
+                                                "Mod",
+                                                "Div"};
   static const std::vector<int64_t> kNumbers = {0, 1, -1, 2, 3, 7, -3, 1 << 20, INT64_MAX, INT64_MIN, int64_t{1} << 32};
   OnnxGraph& graph = model.graph;
   OnnxNode& node = graph.nodes[rng.below(graph.nodes.size())];
@@ -28,14 +62,16 @@ void exchange(OnnxModel& model, Rng& rng) {
     case 1:
       if (!node.inputs.empty()) {
         const OnnxNode& from = graph.nodes[rng.below(graph.nodes.size())];
-        if (!from.inputs.empty()) node.inputs[rng.below(node.inputs.size())] = from.inputs[rng.below(from.inputs.size())];
+        if (!from.inputs.empty())
+          node.inputs[rng.below(node.inputs.size())] = from.inputs[rng.below(from.inputs.size())];
       }
       break;
     case 2:
       if (!node.attributes.empty()) {
         OnnxAttribute& attribute = node.attributes[rng.below(node.attributes.size())];
         attribute.i = kNumbers[rng.below(kNumbers.size())];
-        if (!attribute.ints.empty()) attribute.ints[rng.below(attribute.ints.size())] = kNumbers[rng.below(kNumbers.size())];
+        if (!attribute.ints.empty())
+          attribute.ints[rng.below(attribute.ints.size())] = kNumbers[rng.below(kNumbers.size())];
       }
       break;
     case 3:
@@ -50,7 +86,8 @@ void exchange(OnnxModel& model, Rng& rng) {
       break;
     default:
       if (!graph.inputs[0].type.shape.empty())
-        graph.inputs[0].type.shape[rng.below(graph.inputs[0].type.shape.size())].value = kNumbers[rng.below(kNumbers.size())];
+        graph.inputs[0].type.shape[rng.below(graph.inputs[0].type.shape.size())].value =
+            kNumbers[rng.below(kNumbers.size())];
   }
 }
 

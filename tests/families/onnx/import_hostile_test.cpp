@@ -8,7 +8,8 @@ namespace espalier::test {
 namespace {
 
 TEST(OnnxImportHostile, OpenSizesWherePruningNeedsNumbers) {
-  const ModelBuilder b = ModelBuilder().input("picture", {"n", 3, "height", "width"}).node("Relu", {"picture"}, {"y"}).output("y");
+  const ModelBuilder b =
+      ModelBuilder().input("picture", {"n", 3, "height", "width"}).node("Relu", {"picture"}, {"y"}).output("y");
   ESP_EXPECT_USER_ERROR(b.import(), "m.onnx: input 'picture': dim 2 'height': expected a number");
   OnnxImportOptions options;
   options.input_shapes["picture"] = {2, 3, 8, 6};
@@ -26,7 +27,9 @@ TEST(OnnxImportHostile, ShapesThatContradict) {
   ModelBuilder b;
   b.input("x", {"n", 4}).weight("w", {5, 6}).node("MatMul", {"x", "w"}, {"y"}).output("y");
   b.model.graph.nodes[0].name = "classifier";
-  ESP_EXPECT_USER_ERROR(b.import(), "m.onnx: node 'classifier' (MatMul): classifier: input width of the weight: expected 4, found [5, 6]");
+  ESP_EXPECT_USER_ERROR(
+      b.import(),
+      "m.onnx: node 'classifier' (MatMul): classifier: input width of the weight: expected 4, found [5, 6]");
 }
 
 TEST(OnnxImportHostile, ReshapeWithBakedConstantsOfAnotherSize) {
@@ -56,11 +59,18 @@ TEST(OnnxImportHostile, AnOpaqueOutputWithoutAShape) {
 TEST(OnnxImportHostile, AbsurdSizesAllocateNothing) {
   const int64_t huge = int64_t{1} << 40;
   ModelBuilder fill;
-  fill.input("x", {1, 2}).ints("s", {huge, huge}).node("ConstantOfShape", {"s"}, {"c"}).node("Add", {"x", "c"}, {"y"}).output("y");
+  fill.input("x", {1, 2})
+      .ints("s", {huge, huge})
+      .node("ConstantOfShape", {"s"}, {"c"})
+      .node("Add", {"x", "c"}, {"y"})
+      .output("y");
   EXPECT_THROW(fill.import(), UserError);
   ModelBuilder range;
   range.input("x", {1, 2}).ints("a", {0}, true).ints("b", {huge}, true).ints("c", {1}, true);
-  range.node("Range", {"a", "b", "c"}, {"r"}).node("Cast", {"r"}, {"f"}, {onnx_int("to", 1)}).node("Add", {"x", "f"}, {"y"}).output("y");
+  range.node("Range", {"a", "b", "c"}, {"r"})
+      .node("Cast", {"r"}, {"f"}, {onnx_int("to", 1)})
+      .node("Add", {"x", "f"}, {"y"})
+      .output("y");
   EXPECT_THROW(range.import(), UserError);
   ModelBuilder expand;
   expand.input("x", {1, 1}).ints("s", {huge, huge}).node("Expand", {"x", "s"}, {"y"}).output("y");
@@ -85,7 +95,8 @@ TEST(OnnxImportHostile, FunctionsThatMultiply) {
     f.outputs = {"y"};
     f.opset_imports = {{"", 17, {}}, {"local", 1, {}}};
     const std::string inner = i == 0 ? "Relu" : fmt::format("f{}", i - 1), domain = i == 0 ? "" : "local";
-    f.nodes = {ModelBuilder::made(inner, {"x"}, {"m"}, {}, domain), ModelBuilder::made(inner, {"m"}, {"y"}, {}, domain)};
+    f.nodes = {ModelBuilder::made(inner, {"x"}, {"m"}, {}, domain),
+               ModelBuilder::made(inner, {"m"}, {"y"}, {}, domain)};
     b.model.functions.push_back(f);
   }
   b.input("x", {1, 2}).node("f30", {"x"}, {"y"}, {}, "local").output("y");
@@ -94,22 +105,33 @@ TEST(OnnxImportHostile, FunctionsThatMultiply) {
 
 TEST(OnnxImportHostile, DivisionByZeroIsNotFolded) {
   ModelBuilder b;
-  b.input("x", {1, 2}).ints("a", {4}).ints("zero", {0}).node("Div", {"a", "zero"}, {"d"}).node("Reshape", {"x", "d"}, {"y"}).output("y");
+  b.input("x", {1, 2})
+      .ints("a", {4})
+      .ints("zero", {0})
+      .node("Div", {"a", "zero"}, {"d"})
+      .node("Reshape", {"x", "d"}, {"y"})
+      .output("y");
   EXPECT_THROW(b.import(), UserError);
 }
 
 TEST(OnnxImportHostile, IndicesOutOfRange) {
-  const ModelBuilder b = ModelBuilder().input("x", {1, 3}).ints("i", {7}).node("Gather", {"x", "i"}, {"y"}, {onnx_int("axis", 1)}).output("y");
+  const ModelBuilder b = ModelBuilder()
+                             .input("x", {1, 3})
+                             .ints("i", {7})
+                             .node("Gather", {"x", "i"}, {"y"}, {onnx_int("axis", 1)})
+                             .output("y");
   ESP_EXPECT_USER_ERROR(b.import(), "expected -3 to 2, found 7");
 }
 
 TEST(OnnxImportHostile, AxisOutOfRange) {
-  const ModelBuilder b = ModelBuilder().input("x", {1, 3}).node("Softmax", {"x"}, {"y"}, {onnx_int("axis", 5)}).output("y");
+  const ModelBuilder b =
+      ModelBuilder().input("x", {1, 3}).node("Softmax", {"x"}, {"y"}, {onnx_int("axis", 5)}).output("y");
   ESP_EXPECT_USER_ERROR(b.import(), "axis: expected -2 to 1, found 5");
 }
 
 TEST(OnnxImportHostile, AttributesOfAnotherType) {
-  const ModelBuilder b = ModelBuilder().input("x", {1, 3}).node("Softmax", {"x"}, {"y"}, {onnx_string("axis", "last")}).output("y");
+  const ModelBuilder b =
+      ModelBuilder().input("x", {1, 3}).node("Softmax", {"x"}, {"y"}, {onnx_string("axis", "last")}).output("y");
   ESP_EXPECT_USER_ERROR(b.import(), "attribute 'axis'");
 }
 

@@ -32,7 +32,12 @@ void layer_norm(ModelBuilder& b, const std::string& x, const std::string& y, boo
 ModelBuilder norm_model() {
   ModelBuilder b(14);
   b.input("x", {"n", 5, 3}).weight("up", {3, 4}).node("MatMul", {"x", "up"}, {"h"});
-  b.number("two", 2).number("eps", 1e-5f).number("one", 1).weight("gamma", {4}).weight("beta", {4}).weight("down", {4, 2});
+  b.number("two", 2)
+      .number("eps", 1e-5f)
+      .number("one", 1)
+      .weight("gamma", {4})
+      .weight("beta", {4})
+      .weight("down", {4, 2});
   return b;
 }
 
@@ -77,7 +82,8 @@ TEST(OnnxPatterns, RmsNorm) {
     if (form == "divide") b.node("Div", {"h", "s"}, {"n"});
     if (form == "one over") b.node("Div", {"one", "s"}, {"i"}).node("Mul", {"h", "i"}, {"n"});
     if (form == "reciprocal") b.node("Reciprocal", {"s"}, {"i"}).node("Mul", {"i", "h"}, {"n"});
-    const OnnxImport found = b.node("Mul", {"gamma", "n"}, {"g"}).node("MatMul", {"g", "down"}, {"y"}).output("y").import();
+    const OnnxImport found =
+        b.node("Mul", {"gamma", "n"}, {"g"}).node("MatMul", {"g", "down"}, {"y"}).output("y").import();
     EXPECT_EQ(operators(found.graph), (Names{"Linear", "RMSNorm", "Linear"})) << form;
     EXPECT_EQ(only(found.graph, "RMSNorm").params.at("weight"), "gamma");
     EXPECT_EQ(find_coupling(found.graph).groups.size(), 1u);
@@ -87,9 +93,18 @@ TEST(OnnxPatterns, RmsNorm) {
 TEST(OnnxPatterns, GroupNorm) {
   ModelBuilder b;
   b.input("x", {"n", 3, 4, 4}).weight("w", {6, 3, 1, 1}).node("Conv", {"x", "w"}, {"h"});
-  b.ints("apart", {0, 2, -1}).node("Reshape", {"h", "apart"}, {"r"}).floats("ones", {2}, {1, 1}).floats("zeros", {2}, {0, 0});
-  b.node("InstanceNormalization", {"r", "ones", "zeros"}, {"i"}).node("Shape", {"h"}, {"s"}).node("Reshape", {"i", "s"}, {"g"});
-  b.weight("gamma", {6, 1, 1}).weight("beta", {6, 1, 1}).node("Mul", {"g", "gamma"}, {"m"}).node("Add", {"m", "beta"}, {"y"}).output("y");
+  b.ints("apart", {0, 2, -1})
+      .node("Reshape", {"h", "apart"}, {"r"})
+      .floats("ones", {2}, {1, 1})
+      .floats("zeros", {2}, {0, 0});
+  b.node("InstanceNormalization", {"r", "ones", "zeros"}, {"i"})
+      .node("Shape", {"h"}, {"s"})
+      .node("Reshape", {"i", "s"}, {"g"});
+  b.weight("gamma", {6, 1, 1})
+      .weight("beta", {6, 1, 1})
+      .node("Mul", {"g", "gamma"}, {"m"})
+      .node("Add", {"m", "beta"}, {"y"})
+      .output("y");
   const OnnxImport found = b.import();
   EXPECT_EQ(operators(found.graph), (Names{"Conv", "GroupNorm"}));
   const Node& norm = only(found.graph, "GroupNorm");
@@ -104,15 +119,28 @@ struct ActivationCase {
 
 std::vector<ActivationCase> activation_cases() {
   using B = ModelBuilder;
-  auto erf = [](B& b) { b.node("Div", {"x", "root2"}, {"a"}).node("Erf", {"a"}, {"e"}).node("Add", {"e", "one"}, {"p"}); };
-  auto half = [](B& b) { b.number("root2", 1.41421356f).number("rhalf", 0.70710678f).number("half", 0.5f).number("one", 1); };
+  auto erf = [](B& b) {
+    b.node("Div", {"x", "root2"}, {"a"}).node("Erf", {"a"}, {"e"}).node("Add", {"e", "one"}, {"p"});
+  };
+  auto half = [](B& b) {
+    b.number("root2", 1.41421356f).number("rhalf", 0.70710678f).number("half", 0.5f).number("one", 1);
+  };
   auto tanh = [](B& b) {
     b.number("half", 0.5f).number("one", 1).number("cube", 0.044715f).number("scale", 0.79788456f).number("three", 3);
   };
   return {
-      {"gelu", [=](B& b) { half(b), erf(b), b.node("Mul", {"x", "p"}, {"m"}).node("Mul", {"m", "half"}, {"y"}); }},
-      {"gelu", [=](B& b) { half(b), erf(b), b.node("Mul", {"x", "half"}, {"m"}).node("Mul", {"m", "p"}, {"y"}); }},
-      {"gelu", [=](B& b) { half(b), erf(b), b.node("Mul", {"half", "p"}, {"m"}).node("Mul", {"m", "x"}, {"y"}); }},
+      {"gelu",
+       [=](B& b) {
+         half(b), erf(b), b.node("Mul", {"x", "p"}, {"m"}).node("Mul", {"m", "half"}, {"y"});
+       }},
+      {"gelu",
+       [=](B& b) {
+         half(b), erf(b), b.node("Mul", {"x", "half"}, {"m"}).node("Mul", {"m", "p"}, {"y"});
+       }},
+      {"gelu",
+       [=](B& b) {
+         half(b), erf(b), b.node("Mul", {"half", "p"}, {"m"}).node("Mul", {"m", "x"}, {"y"});
+       }},
       {"gelu",
        [=](B& b) {
          half(b), b.node("Mul", {"rhalf", "x"}, {"a"}).node("Erf", {"a"}, {"e"}).node("Add", {"one", "e"}, {"p"});
@@ -130,9 +158,17 @@ std::vector<ActivationCase> activation_cases() {
          b.node("Mul", {"x", "scale"}, {"l"}).node("Mul", {"l", "s"}, {"t"}).node("Tanh", {"t"}, {"e"});
          b.node("Add", {"e", "one"}, {"p"}).node("Mul", {"half", "p"}, {"m"}).node("Mul", {"m", "x"}, {"y"});
        }},
-      {"silu", [](B& b) { b.node("Sigmoid", {"x"}, {"s"}).node("Mul", {"s", "x"}, {"y"}); }},
+      {"silu",
+       [](B& b) {
+         b.node("Sigmoid", {"x"}, {"s"}).node("Mul", {"s", "x"}, {"y"});
+       }},
       {"quick_gelu",
-       [](B& b) { b.number("f", 1.702f).node("Mul", {"x", "f"}, {"m"}).node("Sigmoid", {"m"}, {"s"}).node("Mul", {"x", "s"}, {"y"}); }},
+       [](B& b) {
+         b.number("f", 1.702f)
+             .node("Mul", {"x", "f"}, {"m"})
+             .node("Sigmoid", {"m"}, {"s"})
+             .node("Mul", {"x", "s"}, {"y"});
+       }},
       {"hardswish",
        [](B& b) {
          b.number("three", 3).number("six", 6).number("zero", 0).node("Add", {"x", "three"}, {"a"});
@@ -145,9 +181,13 @@ std::vector<ActivationCase> activation_cases() {
        }},
       {"hardswish",
        [](B& b) {
-         b.node("HardSigmoid", {"x"}, {"s"}, {onnx_float("alpha", 1.0f / 6), onnx_float("beta", 0.5f)}).node("Mul", {"x", "s"}, {"y"});
+         b.node("HardSigmoid", {"x"}, {"s"}, {onnx_float("alpha", 1.0f / 6), onnx_float("beta", 0.5f)})
+             .node("Mul", {"x", "s"}, {"y"});
        }},
-      {"mish", [](B& b) { b.node("Softplus", {"x"}, {"p"}).node("Tanh", {"p"}, {"t"}).node("Mul", {"x", "t"}, {"y"}); }},
+      {"mish",
+       [](B& b) {
+         b.node("Softplus", {"x"}, {"p"}).node("Tanh", {"p"}, {"t"}).node("Mul", {"x", "t"}, {"y"});
+       }},
   };
 }
 
@@ -181,37 +221,49 @@ OnnxModel attention(const AttentionModel& kind) {
   ModelBuilder b;
   const int64_t heads = 4, size = 2, width = 8, kv = kind.grouped ? 2 : 4;
   b.input("x", {"n", 5, 3}).weight("embed", {3, width}).node("MatMul", {"x", "embed"}, {"h"});
-  b.ints("q_shape", {0, 5, heads, size}).ints("kv_shape", {0, 5, kv, size}).ints("packed_shape", {0, 5, 3, heads, size});
+  b.ints("q_shape", {0, 5, heads, size})
+      .ints("kv_shape", {0, 5, kv, size})
+      .ints("packed_shape", {0, 5, 3, heads, size});
   const Names parts = {"q", "k", "v"};
   if (kind.packed_split || kind.packed_gather) {
     b.weight("wqkv", {width, 3 * width}).node("MatMul", {"h", "wqkv"}, {"qkv"});
-    if (kind.packed_split) b.ints("sizes", {width, width, width}).node("Split", {"qkv", "sizes"}, {"q0", "k0", "v0"}, {onnx_int("axis", 2)});
-    if (kind.packed_gather) b.node("Reshape", {"qkv", "packed_shape"}, {"r"}).node("Transpose", {"r"}, {"rt"}, {onnx_ints("perm", {2, 0, 3, 1, 4})});
+    if (kind.packed_split)
+      b.ints("sizes", {width, width, width}).node("Split", {"qkv", "sizes"}, {"q0", "k0", "v0"}, {onnx_int("axis", 2)});
+    if (kind.packed_gather)
+      b.node("Reshape", {"qkv", "packed_shape"}, {"r"})
+          .node("Transpose", {"r"}, {"rt"}, {onnx_ints("perm", {2, 0, 3, 1, 4})});
   }
   for (size_t i = 0; i < 3; ++i) {
     const std::string& p = parts[i];
     if (kind.packed_gather) {
-      b.ints("i" + p, {static_cast<int64_t>(i)}, true).node("Gather", {"rt", "i" + p}, {p + "h"}, {onnx_int("axis", 0)});
+      b.ints("i" + p, {static_cast<int64_t>(i)}, true)
+          .node("Gather", {"rt", "i" + p}, {p + "h"}, {onnx_int("axis", 0)});
       continue;
     }
-    if (!kind.packed_split) b.weight("w" + p, {width, (i ? kv : heads) * size}).node("MatMul", {"h", "w" + p}, {p + "0"});
-    b.node("Reshape", {p + "0", i ? "kv_shape" : "q_shape"}, {p + "r"}).node("Transpose", {p + "r"}, {p + "h"}, {onnx_ints("perm", {0, 2, 1, 3})});
+    if (!kind.packed_split)
+      b.weight("w" + p, {width, (i ? kv : heads) * size}).node("MatMul", {"h", "w" + p}, {p + "0"});
+    b.node("Reshape", {p + "0", i ? "kv_shape" : "q_shape"}, {p + "r"})
+        .node("Transpose", {p + "r"}, {p + "h"}, {onnx_ints("perm", {0, 2, 1, 3})});
     if (!kind.grouped || i == 0) continue;
     b.ints("two" + p, {2}).node("Unsqueeze", {p + "h", "two" + p}, {p + "u"}).ints("e" + p, {1, kv, 2, 5, size});
-    b.node("Expand", {p + "u", "e" + p}, {p + "x"}).ints("m" + p, {0, heads, 5, size}).node("Reshape", {p + "x", "m" + p}, {p + "g"});
+    b.node("Expand", {p + "u", "e" + p}, {p + "x"})
+        .ints("m" + p, {0, heads, 5, size})
+        .node("Reshape", {p + "x", "m" + p}, {p + "g"});
   }
   const std::string k = kind.grouped ? "kg" : "kh", v = kind.grouped ? "vg" : "vh";
   b.node("Transpose", {k}, {"kt"}, {onnx_ints("perm", {0, 1, 3, 2})}).node("MatMul", {"qh", "kt"}, {"s"});
   b.node("Softmax", {"s"}, {"p"}, {onnx_int("axis", -1)}).node("MatMul", {"p", v}, {"o"});
-  b.node("Transpose", {"o"}, {"ot"}, {onnx_ints("perm", {0, 2, 1, 3})}).ints("flat", {0, 5, width}).node("Reshape", {"ot", "flat"}, {"c"});
+  b.node("Transpose", {"o"}, {"ot"}, {onnx_ints("perm", {0, 2, 1, 3})})
+      .ints("flat", {0, 5, width})
+      .node("Reshape", {"ot", "flat"}, {"c"});
   b.weight("wo", {width, width}).node("MatMul", {"c", "wo"}, {"a"}).node("Add", {"a", "h"}, {"res"});
   return b.weight("head", {width, 2}).node("MatMul", {"res", "head"}, {"y"}).output("y").model;
 }
 
 // Spec A.7: one set per K and V head, which holds the rows of Q, K and V and the columns of O.
 TEST(OnnxPatterns, HeadsFormSets) {
-  for (const AttentionModel& kind : {AttentionModel{}, AttentionModel{.grouped = true}, AttentionModel{.packed_split = true},
-                                     AttentionModel{.packed_gather = true}}) {
+  for (const AttentionModel& kind : {AttentionModel{}, AttentionModel{.grouped = true},
+                                     AttentionModel{.packed_split = true}, AttentionModel{.packed_gather = true}}) {
     const OnnxImport found = import_onnx(attention(kind));
     const Coupling coupling = find_coupling(found.graph);
     const bool packed = kind.packed_split || kind.packed_gather;
@@ -231,15 +283,24 @@ TEST(OnnxPatterns, HeadsFormSets) {
 // A mask that is expanded for every head before Where would freeze the heads.
 TEST(OnnxPatterns, AnExpandBeforeBroadcastingGoes) {
   ModelBuilder b;
-  b.input("x", {"n", 5, 3}).input("mask", {"n", 1, 1, 5}, OnnxDataType::kBool).weight("w", {3, 8}).node("MatMul", {"x", "w"}, {"h"});
-  b.ints("heads", {0, 5, 4, 2}).node("Reshape", {"h", "heads"}, {"r"}).node("Transpose", {"r"}, {"q"}, {onnx_ints("perm", {0, 2, 1, 3})});
-  b.node("Transpose", {"q"}, {"k"}, {onnx_ints("perm", {0, 1, 3, 2})}).node("MatMul", {"q", "k"}, {"s"}).node("Shape", {"s"}, {"full"});
+  b.input("x", {"n", 5, 3})
+      .input("mask", {"n", 1, 1, 5}, OnnxDataType::kBool)
+      .weight("w", {3, 8})
+      .node("MatMul", {"x", "w"}, {"h"});
+  b.ints("heads", {0, 5, 4, 2})
+      .node("Reshape", {"h", "heads"}, {"r"})
+      .node("Transpose", {"r"}, {"q"}, {onnx_ints("perm", {0, 2, 1, 3})});
+  b.node("Transpose", {"q"}, {"k"}, {onnx_ints("perm", {0, 1, 3, 2})})
+      .node("MatMul", {"q", "k"}, {"s"})
+      .node("Shape", {"s"}, {"full"});
   b.node("Expand", {"mask", "full"}, {"wide"}).number("low", -1e9f).node("Where", {"wide", "low", "s"}, {"m"});
   b.node("Softmax", {"m"}, {"p"}, {onnx_int("axis", -1)}).node("MatMul", {"p", "q"}, {"o"});
-  b.node("Transpose", {"o"}, {"t"}, {onnx_ints("perm", {0, 2, 1, 3})}).ints("flat", {0, 5, 8}).node("Reshape", {"t", "flat"}, {"c"});
+  b.node("Transpose", {"o"}, {"t"}, {onnx_ints("perm", {0, 2, 1, 3})})
+      .ints("flat", {0, 5, 8})
+      .node("Reshape", {"t", "flat"}, {"c"});
   const OnnxImport found = b.weight("v", {8, 2}).node("MatMul", {"c", "v"}, {"y"}).output("y").import();
-  EXPECT_EQ(operators(found.graph), (Names{"Linear", "Reshape", "Transpose", "Transpose", "MatMul", "Where", "Softmax", "MatMul",
-                                           "Transpose", "Reshape", "Linear"}));
+  EXPECT_EQ(operators(found.graph), (Names{"Linear", "Reshape", "Transpose", "Transpose", "MatMul", "Where", "Softmax",
+                                           "MatMul", "Transpose", "Reshape", "Linear"}));
   const Coupling coupling = find_coupling(found.graph);
   ASSERT_EQ(coupling.groups.size(), 1u);
   EXPECT_EQ(coupling.groups[0].set_count, 4);
@@ -248,15 +309,25 @@ TEST(OnnxPatterns, AnExpandBeforeBroadcastingGoes) {
 // Rows of a table that these positions leave out are not free to go.
 TEST(OnnxPatterns, TablesKeepTheirRows) {
   ModelBuilder b;
-  b.input("x", {"n", 4, 3}).weight("table", {9, 3}).ints("positions", {0, 1, 2, 3}).node("Gather", {"table", "positions"}, {"p"});
+  b.input("x", {"n", 4, 3})
+      .weight("table", {9, 3})
+      .ints("positions", {0, 1, 2, 3})
+      .node("Gather", {"table", "positions"}, {"p"});
   const OnnxImport found = b.node("Add", {"x", "p"}, {"y"}).output("y").import();
   EXPECT_TRUE(find_coupling(found.graph).groups.empty());
 }
 
 TEST(OnnxPatterns, CopiesOfOneVectorAreTwoParameters) {
   ModelBuilder b;
-  b.input("x", {"n", 3}).weight("w1", {3, 4}).floats("b1", {4}, {0, 0, 0, 0}).node("Identity", {"b1"}, {"b2"}).weight("w2", {4, 4});
-  b.node("Gemm", {"x", "w1", "b1"}, {"h"}).node("Relu", {"h"}, {"r"}).node("Gemm", {"r", "w2", "b2"}, {"g"}).node("Relu", {"g"}, {"s"});
+  b.input("x", {"n", 3})
+      .weight("w1", {3, 4})
+      .floats("b1", {4}, {0, 0, 0, 0})
+      .node("Identity", {"b1"}, {"b2"})
+      .weight("w2", {4, 4});
+  b.node("Gemm", {"x", "w1", "b1"}, {"h"})
+      .node("Relu", {"h"}, {"r"})
+      .node("Gemm", {"r", "w2", "b2"}, {"g"})
+      .node("Relu", {"g"}, {"s"});
   const OnnxImport found = b.weight("w3", {4, 2}).node("Gemm", {"s", "w3"}, {"y"}).output("y").import();
   EXPECT_TRUE(found.graph.has_parameter("b2"));
   EXPECT_EQ(find_coupling(found.graph).groups.size(), 2u);

@@ -15,18 +15,19 @@ using Names = std::vector<std::string>;
 using List = std::vector<int64_t>;
 
 TEST(OnnxImport, ConvolutionAndClassifier) {
-  const OnnxImport found = ModelBuilder()
-                               .input("x", {"n", 3, 8, 8})
-                               .weight("w", {4, 3, 3, 3})
-                               .weight("b", {4})
-                               .node("Conv", {"x", "w", "b"}, {"c"}, {onnx_ints("pads", {1, 1, 1, 1}), onnx_ints("strides", {2, 2})})
-                               .node("Relu", {"c"}, {"r"})
-                               .node("GlobalAveragePool", {"r"}, {"p"})
-                               .node("Flatten", {"p"}, {"f"})
-                               .weight("fc", {10, 4})
-                               .node("Gemm", {"f", "fc"}, {"y"}, {onnx_int("transB", 1)})
-                               .output("y")
-                               .import();
+  const OnnxImport found =
+      ModelBuilder()
+          .input("x", {"n", 3, 8, 8})
+          .weight("w", {4, 3, 3, 3})
+          .weight("b", {4})
+          .node("Conv", {"x", "w", "b"}, {"c"}, {onnx_ints("pads", {1, 1, 1, 1}), onnx_ints("strides", {2, 2})})
+          .node("Relu", {"c"}, {"r"})
+          .node("GlobalAveragePool", {"r"}, {"p"})
+          .node("Flatten", {"p"}, {"f"})
+          .weight("fc", {10, 4})
+          .node("Gemm", {"f", "fc"}, {"y"}, {onnx_int("transB", 1)})
+          .output("y")
+          .import();
   EXPECT_EQ(operators(found.graph), (Names{"Conv", "Activation", "GlobalAveragePool", "Flatten", "Linear"}));
   EXPECT_EQ(shape_of(found.graph, "c"), (Shape{1, 4, 4, 4}));
   EXPECT_EQ(shape_of(found.graph, "y"), (Shape{1, 10}));
@@ -39,13 +40,14 @@ TEST(OnnxImport, ConvolutionAndClassifier) {
 
 TEST(OnnxImport, AutoPadPutsTheOddPixelAtTheEndOrTheBegin) {
   for (const bool upper : {true, false}) {
-    const OnnxImport found = ModelBuilder()
-                                 .input("x", {1, 1, 5, 6})
-                                 .weight("w", {1, 1, 2, 3})
-                                 .node("Conv", {"x", "w"}, {"y"},
-                                       {onnx_string("auto_pad", upper ? "SAME_UPPER" : "SAME_LOWER"), onnx_ints("strides", {1, 2})})
-                                 .output("y")
-                                 .import();
+    const OnnxImport found =
+        ModelBuilder()
+            .input("x", {1, 1, 5, 6})
+            .weight("w", {1, 1, 2, 3})
+            .node("Conv", {"x", "w"}, {"y"},
+                  {onnx_string("auto_pad", upper ? "SAME_UPPER" : "SAME_LOWER"), onnx_ints("strides", {1, 2})})
+            .output("y")
+            .import();
     // Height: 5 windows of 2, 1 more row. Width: 3 windows of 3 with stride 2 reach 7, 1 more column.
     EXPECT_EQ(only(found.graph, "Conv").integers("pads"), upper ? (List{0, 0, 1, 1}) : (List{1, 1, 0, 0}));
     EXPECT_EQ(shape_of(found.graph, "y"), (Shape{1, 1, 5, 3}));
@@ -107,7 +109,8 @@ TEST(OnnxImport, GemmScalesItsWeights) {
                                .output("y")
                                .import();
   const Node& linear = only(found.graph, "Linear");
-  EXPECT_EQ(found.graph.parameter_of(linear, "weight").load().to_floats(), (std::vector<float>{0.5f, 1, 1.5f, 2, 2.5f, 3}));
+  EXPECT_EQ(found.graph.parameter_of(linear, "weight").load().to_floats(),
+            (std::vector<float>{0.5f, 1, 1.5f, 2, 2.5f, 3}));
   EXPECT_EQ(found.graph.parameter_of(linear, "bias").load().to_floats(), (std::vector<float>{2, 2, 4}));
   EXPECT_EQ(found.graph.parameter_of(linear, "bias").shape(), Shape{3});
 }
@@ -126,8 +129,7 @@ TEST(OnnxImport, DropoutAndIdentityLeaveNothing) {
 }
 
 TEST(OnnxImport, AnOutputThatIsAnInputIsAValueOfItsOwn) {
-  const OnnxImport found =
-      ModelBuilder().input("x", {"n", 4}).node("Identity", {"x"}, {"y"}).output("y").import();
+  const OnnxImport found = ModelBuilder().input("x", {"n", 4}).node("Identity", {"x"}, {"y"}).output("y").import();
   EXPECT_EQ(operators(found.graph), Names{"Cast"});
   EXPECT_NE(found.graph.inputs, found.graph.outputs);
 }
@@ -168,8 +170,8 @@ TEST(OnnxImport, BakedReshapesFollowTheBatch) {
       {{1, 3, 4}, {1, 12}, {0, 12}, {5, 12}},
       {{1, 3, 4}, {1, -1}, {0, -1}, {5, 12}},
       {{1, 12}, {-1, 3, 4}, {-1, 3, 4}, {5, 3, 4}},
-      {{1, 8, 6}, {4, 2, 6}, {-1, 2, 6}, {20, 2, 6}},        // windows
-      {{1, 8, 6}, {4, -1, 6}, {-1, 2, 6}, {20, 2, 6}},       // the number that was left open is 2
+      {{1, 8, 6}, {4, 2, 6}, {-1, 2, 6}, {20, 2, 6}},   // windows
+      {{1, 8, 6}, {4, -1, 6}, {-1, 2, 6}, {20, 2, 6}},  // the number that was left open is 2
       {{1, 3, 2, 4}, {1, 2, 3, 4}, {0, 2, 3, 4}, {5, 2, 3, 4}},
       {{2, 6}, {4, 3}, {-1, 3}, {20, 3}},
       {{2, 6}, {2, 2, 3}, {0, 2, 3}, {10, 2, 3}},
@@ -177,7 +179,8 @@ TEST(OnnxImport, BakedReshapesFollowTheBatch) {
   for (const BakedCase& c : cases) {
     std::vector<ModelDim> dims;
     for (int64_t size : c.in) dims.emplace_back(size);
-    OnnxImport found = ModelBuilder().input("x", dims).ints("s", c.shape).node("Reshape", {"x", "s"}, {"y"}).output("y").import();
+    OnnxImport found =
+        ModelBuilder().input("x", dims).ints("s", c.shape).node("Reshape", {"x", "s"}, {"y"}).output("y").import();
     EXPECT_EQ(only(found.graph, "Reshape").integers("shape"), c.expected) << to_string(c.shape);
     Shape five = c.in;
     five[0] *= 5;
@@ -232,11 +235,12 @@ TEST(OnnxImport, ConstantsThatRepeatOverTheBatchAreMadeOnce) {
                          .input("ids", {"n", 4}, OnnxDataType::kInt64)
                          .node("Shape", {"ids"}, {"s"})
                          .node("ConstantOfShape", {"s"}, {"types"},
-                               {onnx_tensor_attribute("value", [] {
-                                 Tensor one(DType::kI64, {1});
-                                 one.mutable_as<int64_t>()[0] = 1;
-                                 return onnx_tensor("", one);
-                               }())})
+                               {onnx_tensor_attribute("value",
+                                                      [] {
+                                                        Tensor one(DType::kI64, {1});
+                                                        one.mutable_as<int64_t>()[0] = 1;
+                                                        return onnx_tensor("", one);
+                                                      }())})
                          .weight("table", {2, 3})
                          .node("Gather", {"table", "types"}, {"t"})
                          .weight("words", {9, 3})
@@ -253,7 +257,11 @@ TEST(OnnxImport, ConstantsThatRepeatOverTheBatchAreMadeOnce) {
 TEST(OnnxImport, NewOperatorSetsTakeAxesAsInputs) {
   for (const int64_t opset : {11, 13, 18}) {
     ModelBuilder b(opset);
-    b.input("x", {"n", 1, 4, 6}).ints("one", {1}).ints("pair", {2, 4}).ints("pads", {0, 0, 1, 0, 0, 0}).ints("mean", {-1});
+    b.input("x", {"n", 1, 4, 6})
+        .ints("one", {1})
+        .ints("pair", {2, 4})
+        .ints("pads", {0, 0, 1, 0, 0, 0})
+        .ints("mean", {-1});
     const bool inputs = opset >= 13;
     b.node("Squeeze", inputs ? Names{"x", "one"} : Names{"x"}, {"q"},
            inputs ? std::vector<OnnxAttribute>{} : std::vector{onnx_ints("axes", {1})});
@@ -291,11 +299,12 @@ TEST(OnnxImport, UpsampleRoundsDown) {
 }
 
 TEST(OnnxImport, DepthToSpaceIsALayoutChain) {
-  const OnnxImport found = ModelBuilder()
-                               .input("x", {"n", 8, 3, 5})
-                               .node("DepthToSpace", {"x"}, {"y"}, {onnx_int("blocksize", 2), onnx_string("mode", "CRD")})
-                               .output("y")
-                               .import();
+  const OnnxImport found =
+      ModelBuilder()
+          .input("x", {"n", 8, 3, 5})
+          .node("DepthToSpace", {"x"}, {"y"}, {onnx_int("blocksize", 2), onnx_string("mode", "CRD")})
+          .output("y")
+          .import();
   EXPECT_EQ(operators(found.graph), (Names{"Reshape", "Transpose", "Reshape"}));
   EXPECT_EQ(shape_of(found.graph, "y"), (Shape{1, 2, 6, 10}));
 }
@@ -331,7 +340,8 @@ TEST(OnnxImport, ScalarsNeverJoinAGroup) {
 TEST(OnnxImport, HalfPrecisionWeightsStayAsTheyAre) {
   ModelBuilder b;
   b.input("x", {"n", 2}, OnnxDataType::kFloat16);
-  b.model.graph.initializers.push_back(onnx_tensor("w", Tensor::from_floats({2, 3}, std::vector<float>(6, 0.5f)).to(DType::kF16)));
+  b.model.graph.initializers.push_back(
+      onnx_tensor("w", Tensor::from_floats({2, 3}, std::vector<float>(6, 0.5f)).to(DType::kF16)));
   const OnnxImport found = b.node("MatMul", {"x", "w"}, {"y"}).output("y").import();
   EXPECT_EQ(found.graph.parameter("w").dtype(), DType::kF16);
 }

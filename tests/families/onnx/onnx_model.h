@@ -14,8 +14,8 @@ namespace espalier::test {
 
 // A number is a fixed dim, a name an open one.
 struct ModelDim {
-  ModelDim(int64_t size) : value(size) {}              // NOLINT: {"n", 3, 8, 8}
-  ModelDim(const char* name) : param(name) {}          // NOLINT
+  ModelDim(int64_t size) : value(size) {}      // NOLINT: {"n", 3, 8, 8}
+  ModelDim(const char* name) : param(name) {}  // NOLINT
   std::optional<int64_t> value;
   std::string param;
 };

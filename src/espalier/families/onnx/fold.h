@@ -29,7 +29,7 @@ using KnownPtr = std::shared_ptr<const Known>;
 constexpr int64_t kMostKnown = int64_t{1} << 20;  // elements of a folded tensor
 
 bool is_real(OnnxDataType type);
-double rounded(OnnxDataType type, double value);  // to the nearest number of a floating type
+double rounded(OnnxDataType type, double value);    // to the nearest number of a floating type
 Known known_integers(std::vector<int64_t> values);  // INT64 [n]
 Known known_from(const Tensor& tensor, OnnxDataType type);
 Tensor to_tensor(const Known& known);  // bools as kBool, integers as kI64, floating types as themselves

@@ -122,14 +122,21 @@ std::vector<Known> cumulative_sum(const FoldCall& call) {
     if (at[static_cast<size_t>(axis)] == 0) return;
     if (out.real()) out.reals[to] = rounded(out.type, out.reals[to] + out.reals[to - stride]);
     if (!out.real())
-      out.ints[to] = static_cast<int64_t>(static_cast<uint64_t>(out.ints[to]) + static_cast<uint64_t>(out.ints[to - stride]));
+      out.ints[to] =
+          static_cast<int64_t>(static_cast<uint64_t>(out.ints[to]) + static_cast<uint64_t>(out.ints[to - stride]));
   });
   return {std::move(out)};
 }
 
 const RegisterFolder registered[] = {
-    {"ConstantOfShape", constant_of_shape}, {"Range", range},      {"NonZero", non_zero},  {"ReduceProd", reduce},
-    {"ReduceSum", reduce},                  {"ReduceMax", reduce}, {"ReduceMin", reduce}, {"ReduceMean", reduce},
+    {"ConstantOfShape", constant_of_shape},
+    {"Range", range},
+    {"NonZero", non_zero},
+    {"ReduceProd", reduce},
+    {"ReduceSum", reduce},
+    {"ReduceMax", reduce},
+    {"ReduceMin", reduce},
+    {"ReduceMean", reduce},
     {"CumSum", cumulative_sum},
 };
 

@@ -117,7 +117,8 @@ Known picked(const Known& x, size_t axis, const std::vector<int64_t>& indices) {
   Known out = empty_like(x, shape);
   for_each_index(shape, [&](int64_t, const Shape& at) {
     int64_t from = 0;
-    for (size_t d = 0; d < at.size(); ++d) from += strides[d] * (d == axis ? indices[static_cast<size_t>(at[d])] : at[d]);
+    for (size_t d = 0; d < at.size(); ++d)
+      from += strides[d] * (d == axis ? indices[static_cast<size_t>(at[d])] : at[d]);
     append(out, x, static_cast<size_t>(from));
   });
   return out;
@@ -174,7 +175,8 @@ int64_t place_of(const Known& x, const Shape& strides, const int64_t* row, size_
 
 // Elements that follow a row of `length` index numbers.
 int64_t tail_count(const Known& x, size_t length) {
-  return std::accumulate(x.shape.begin() + static_cast<int64_t>(length), x.shape.end(), int64_t{1}, std::multiplies<>());
+  return std::accumulate(x.shape.begin() + static_cast<int64_t>(length), x.shape.end(), int64_t{1},
+                         std::multiplies<>());
 }
 
 std::vector<Known> gather_nd(const FoldCall& call) {
@@ -319,10 +321,12 @@ std::vector<Known> trilu(const FoldCall& call) {
 }
 
 const RegisterFolder registered[] = {
-    {"Identity", identity}, {"Dropout", identity}, {"Reshape", reshape},  {"Flatten", flatten},
-    {"Squeeze", squeeze},   {"Unsqueeze", unsqueeze}, {"Transpose", transpose}, {"Slice", slice},
-    {"Gather", gather},     {"GatherND", gather_nd},  {"ScatterND", scatter_nd}, {"Concat", concat},
-    {"Split", split},       {"Expand", expand},       {"Tile", tile},         {"Trilu", trilu},
+    {"Identity", identity},   {"Dropout", identity},     {"Reshape", reshape},
+    {"Flatten", flatten},     {"Squeeze", squeeze},      {"Unsqueeze", unsqueeze},
+    {"Transpose", transpose}, {"Slice", slice},          {"Gather", gather},
+    {"GatherND", gather_nd},  {"ScatterND", scatter_nd}, {"Concat", concat},
+    {"Split", split},         {"Expand", expand},        {"Tile", tile},
+    {"Trilu", trilu},
 };
 
 }  // namespace

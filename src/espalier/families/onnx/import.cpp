@@ -41,7 +41,8 @@ Importer::Importer(OnnxModel model, const OnnxImportOptions& options) : options_
   const OnnxModel& file = source_->model;
   root_.opset = opset_version(file.opset_imports, "").value_or(kMinOnnxOpset);
   for (const OnnxFunction& function : file.functions)
-    functions_[{is_default_domain(function.domain) ? "" : function.domain, function.name, function.overload}] = &function;
+    functions_[{is_default_domain(function.domain) ? "" : function.domain, function.name, function.overload}] =
+        &function;
   for (const auto* list : {&file.graph.value_infos, &file.graph.outputs})
     for (const OnnxValueInfo& info : *list)
       if (info.type.has_shape) infos_[info.name] = &info;
@@ -107,7 +108,8 @@ void Importer::note_symbols(const OnnxValueInfo& input, const Shape& shape, cons
     if (dim.fixed()) continue;
     if (!dim.param.empty()) symbols_.emplace(dim.param, std::pair(shape[d], other[d]));
     if (shape[d] == other[d])
-      notes_.push_back(fmt::format("input '{}': {} is {} from now on", printable(input.name), describe_dim(dim, d), shape[d]));
+      notes_.push_back(
+          fmt::format("input '{}': {} is {} from now on", printable(input.name), describe_dim(dim, d), shape[d]));
   }
 }
 
@@ -144,7 +146,8 @@ void Importer::bind_outputs() {
   for (const OnnxValueInfo& output : source_->model.graph.outputs) {
     const SlotPtr slot = root_.find(output.name);
     ESP_ASSERT(slot, "{}", output.name);
-    if (slot->unreadable) throw UserError(where_, printable(output.name), "a value that can be computed", "a constant of an unknown type");
+    if (slot->unreadable)
+      throw UserError(where_, printable(output.name), "a value that can be computed", "a constant of an unknown type");
     ValueId value = value_of(*slot);
     std::string& name = graph_.values[static_cast<size_t>(value)].name;
     if (taken.contains(value) || (name != output.name && kept_names_.contains(value))) {

@@ -38,12 +38,12 @@ class Importer {
   const Shape& other_shape(ValueId value) const { return other_shapes_[static_cast<size_t>(value)]; }
   // Contents at the two batch sizes, where they are known and small.
   void look(Slot& slot);
-  ValueId value_of(Slot& slot);                        // a Constant where there is no value yet
-  std::string parameter_of(const StoredPtr& stored);   // declared on first use
+  ValueId value_of(Slot& slot);                       // a Constant where there is no value yet
+  std::string parameter_of(const StoredPtr& stored);  // declared on first use
   bool is_read(const std::string& output, const Scope& scope) const;
 
-  ValueId new_value(const std::string& name);          // of the file, or any that is free
-  ValueId new_inner_value(const std::string& hint);    // takes no name of the file
+  ValueId new_value(const std::string& name);        // of the file, or any that is free
+  ValueId new_inner_value(const std::string& hint);  // takes no name of the file
   std::string unique_node_name(const std::string& hint);
   // Adds the node, whose outputs exist, and infers their shapes.
   void emit(Node node);
@@ -112,14 +112,14 @@ class Importer {
   std::vector<std::string> notes_;
   std::map<std::string, std::pair<int64_t, int64_t>> symbols_;  // sizes of named dims
   std::unordered_map<std::string, const OnnxValueInfo*> infos_;
-  std::unordered_set<std::string> reserved_;                   // value names of the file
-  std::unordered_set<std::string> value_names_, node_names_;   // in use
-  std::unordered_map<std::string, int64_t> file_node_names_;  // how many nodes of the file have it
-  std::unordered_map<std::string, int64_t> read_counts_;       // of names of the outermost graph
+  std::unordered_set<std::string> reserved_;                               // value names of the file
+  std::unordered_set<std::string> value_names_, node_names_;               // in use
+  std::unordered_map<std::string, int64_t> file_node_names_;               // how many nodes of the file have it
+  std::unordered_map<std::string, int64_t> read_counts_;                   // of names of the outermost graph
   std::map<std::pair<std::string, std::string>, std::string> parameters_;  // (name, form) → parameter
-  std::unordered_map<std::string, int64_t> suffixes_;  // the last number put after a taken name
-  std::unordered_set<ValueId> kept_names_;  // values that nodes kept as they are read
-  std::map<std::pair<std::string, ValueId>, ValueId> captured_;  // copies under the names that subgraphs read
+  std::unordered_map<std::string, int64_t> suffixes_;                      // the last number put after a taken name
+  std::unordered_set<ValueId> kept_names_;                                 // values that nodes kept as they are read
+  std::map<std::pair<std::string, ValueId>, ValueId> captured_;            // copies under the names that subgraphs read
   std::map<const OnnxFunction*, bool> inlinable_;
   std::map<std::tuple<std::string, std::string, std::string>, const OnnxFunction*> functions_;
   template <typename Taken>

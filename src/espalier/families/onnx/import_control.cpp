@@ -1,4 +1,5 @@
-// Branches whose condition is known, and functions that the model brings along, are taken as if they stood in the graph.
+// Branches whose condition is known, and functions that the model brings along, are taken as if they stood in the
+// graph.
 #include <algorithm>
 
 #include "espalier/core/error.h"
@@ -45,8 +46,7 @@ bool Importer::import_branch(const OnnxNode& node, const std::vector<SlotPtr>& i
     return false;
   look(*inputs[0]);
   if (!inputs[0]->a || inputs[0]->a->count() != 1 || *inputs[0]->a != *inputs[0]->b) return false;
-  const OnnxAttribute* chosen =
-      find_attribute(node, inputs[0]->a->number(0) != 0 ? "then_branch" : "else_branch");
+  const OnnxAttribute* chosen = find_attribute(node, inputs[0]->a->number(0) != 0 ? "then_branch" : "else_branch");
   if (!chosen || chosen->graphs.empty() || chosen->graphs[0].outputs.size() < node.outputs.size()) return false;
   const OnnxGraph& branch = chosen->graphs[0];
   Scope inner{&scope, scope.prefix + node.outputs.at(0) + "/", scope.opset, scope.depth + 1, {}};
@@ -62,8 +62,7 @@ bool Importer::import_branch(const OnnxNode& node, const std::vector<SlotPtr>& i
 
 const OnnxFunction* Importer::function_of(const OnnxNode& node) const {
   if (functions_.empty()) return nullptr;
-  const auto found =
-      functions_.find({is_default_domain(node.domain) ? "" : node.domain, node.op_type, node.overload});
+  const auto found = functions_.find({is_default_domain(node.domain) ? "" : node.domain, node.op_type, node.overload});
   return found == functions_.end() ? nullptr : found->second;
 }
 

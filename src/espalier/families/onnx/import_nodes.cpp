@@ -190,7 +190,8 @@ bool Importer::import_constant(const OnnxNode& node, Scope& scope) {
 }
 
 bool Importer::import_shape(const OnnxNode& node, const std::vector<SlotPtr>& inputs, Scope& scope) {
-  if ((node.op_type != "Shape" && node.op_type != "Size") || inputs.empty() || !inputs[0] || inputs[0]->unreadable) return false;
+  if ((node.op_type != "Shape" && node.op_type != "Size") || inputs.empty() || !inputs[0] || inputs[0]->unreadable)
+    return false;
   auto known = [&](const Shape& shape) {
     if (node.op_type == "Size") {
       Known count = known_integers({element_count(shape)});
@@ -323,7 +324,8 @@ void Importer::translate(const OnnxNode& node, Scope& scope) {
   if (import_call(node, inputs, scope)) return;
   if (domain.empty()) {
     if (import_branch(node, inputs, scope) || import_shape(node, inputs, scope)) return;
-    if (import_copy(node, inputs, scope) || import_layout(node, inputs, scope) || import_folded(node, inputs, scope)) return;
+    if (import_copy(node, inputs, scope) || import_layout(node, inputs, scope) || import_folded(node, inputs, scope))
+      return;
   }
   const OnnxImportFunction function = find_onnx_import(domain, node.op_type);
   if (!function) NodeImport::not_understood("espalier does not know the operator");

@@ -11,15 +11,50 @@ namespace {
 
 // Operators of ONNX whose (first) output has the shape of that input.
 const std::map<std::string, size_t>& shape_givers() {
-  static const std::map<std::string, size_t> table = {
-      {"ScatterND", 0}, {"ScatterElements", 0}, {"Scatter", 0}, {"GatherElements", 1}, {"CumSum", 0},
-      {"LRN", 0}, {"Hardmax", 0}, {"Shrink", 0}, {"ThresholdedRelu", 0}, {"LpNormalization", 0},
-      {"MeanVarianceNormalization", 0}, {"Trilu", 0}, {"Mod", 0}, {"IsNaN", 0}, {"IsInf", 0}, {"Sin", 0},
-      {"Tan", 0}, {"Sinh", 0}, {"Cosh", 0}, {"Asin", 0}, {"Acos", 0}, {"Atan", 0}, {"Asinh", 0}, {"Acosh", 0},
-      {"Atanh", 0}, {"Bernoulli", 0}, {"RandomNormalLike", 0}, {"RandomUniformLike", 0}, {"BitwiseNot", 0},
-      {"QuantizeLinear", 0}, {"DequantizeLinear", 0}, {"ReverseSequence", 0}, {"BatchNormalization", 0},
-      {"LayerNormalization", 0}, {"InstanceNormalization", 0}, {"GroupNormalization", 0}, {"PRelu", 0}, {"Celu", 0},
-      {"Selu", 0}, {"Cast", 0}, {"Softmax", 0}, {"LogSoftmax", 0}, {"Dropout", 0}, {"Div", 0}};
+  static const std::map<std::string, size_t> table = {{"ScatterND", 0},
+                                                      {"ScatterElements", 0},
+                                                      {"Scatter", 0},
+                                                      {"GatherElements", 1},
+                                                      {"CumSum", 0},
+                                                      {"LRN", 0},
+                                                      {"Hardmax", 0},
+                                                      {"Shrink", 0},
+                                                      {"ThresholdedRelu", 0},
+                                                      {"LpNormalization", 0},
+                                                      {"MeanVarianceNormalization", 0},
+                                                      {"Trilu", 0},
+                                                      {"Mod", 0},
+                                                      {"IsNaN", 0},
+                                                      {"IsInf", 0},
+                                                      {"Sin", 0},
+                                                      {"Tan", 0},
+                                                      {"Sinh", 0},
+                                                      {"Cosh", 0},
+                                                      {"Asin", 0},
+                                                      {"Acos", 0},
+                                                      {"Atan", 0},
+                                                      {"Asinh", 0},
+                                                      {"Acosh", 0},
+                                                      {"Atanh", 0},
+                                                      {"Bernoulli", 0},
+                                                      {"RandomNormalLike", 0},
+                                                      {"RandomUniformLike", 0},
+                                                      {"BitwiseNot", 0},
+                                                      {"QuantizeLinear", 0},
+                                                      {"DequantizeLinear", 0},
+                                                      {"ReverseSequence", 0},
+                                                      {"BatchNormalization", 0},
+                                                      {"LayerNormalization", 0},
+                                                      {"InstanceNormalization", 0},
+                                                      {"GroupNormalization", 0},
+                                                      {"PRelu", 0},
+                                                      {"Celu", 0},
+                                                      {"Selu", 0},
+                                                      {"Cast", 0},
+                                                      {"Softmax", 0},
+                                                      {"LogSoftmax", 0},
+                                                      {"Dropout", 0},
+                                                      {"Div", 0}};
   return table;
 }
 
@@ -93,8 +128,8 @@ std::vector<std::pair<Shape, Shape>> Importer::opaque_shapes(const OnnxNode& nod
     if (!known)
       throw UserError(fmt::format("{}: {} (kept as it is)", node.name.empty() ? node.op_type : printable(node.name),
                                   printable(node.op_type)),
-                      fmt::format("shape of the output '{}'", printable(node.outputs[i])), "one in the file's value_info",
-                      "none");
+                      fmt::format("shape of the output '{}'", printable(node.outputs[i])),
+                      "one in the file's value_info", "none");
     shapes.emplace_back(shape(*inputs[giver->second]), other_shape(*inputs[giver->second]));
   }
   return shapes;
@@ -130,7 +165,7 @@ void Importer::import_opaque(const OnnxNode& node, Scope& scope, const std::stri
     SlotPtr slot = new_slot(named ? node.outputs[i] : fmt::format("{}/output.{}", hint, i), scope);
     slot->value = named ? new_value(slot->name) : new_inner_value(slot->name);
     const auto info = scope.depth == 0 ? infos_.find(node.outputs[i]) : infos_.end();
-    slot->type = info != infos_.end()               ? info->second->type.elem_type
+    slot->type = info != infos_.end()           ? info->second->type.elem_type
                  : !inputs.empty() && inputs[0] ? inputs[0]->type
                                                 : OnnxDataType::kUndefined;
     kept.outputs.push_back(slot->value);

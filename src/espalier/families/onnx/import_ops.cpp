@@ -128,7 +128,8 @@ void NodeImport::give(Node node, size_t outputs) {
     const std::string name = node_.outputs[i].empty() ? fmt::format("{}/output.{}", node.name, i) : node_.outputs[i];
     SlotPtr result = importer_.new_slot(name, scope_);
     result->type = type;
-    result->value = node_.outputs[i].empty() ? importer_.new_inner_value(result->name) : importer_.new_value(result->name);
+    result->value =
+        node_.outputs[i].empty() ? importer_.new_inner_value(result->name) : importer_.new_value(result->name);
     node.outputs.push_back(result->value);
     importer_.bind(node_.outputs[i], result, scope_);
   }

@@ -56,10 +56,10 @@ class NodeImport {
   // The node that makes the outputs; those beyond `outputs` must not be read.
   void give(Node node, size_t outputs = 1);
   void give(const std::string& op, std::vector<ValueId> inputs, std::map<std::string, Attribute> attributes = {});
-  void give_value(ValueId value);  // output 0 is this value
-  void alias(size_t input = 0);    // output 0 is the input itself
+  void give_value(ValueId value);                                               // output 0 is this value
+  void alias(size_t input = 0);                                                 // output 0 is the input itself
   ValueId result() const { return importer_.graph().nodes.back().outputs[0]; }  // after give()
-  void set_type(OnnxDataType type) { type_ = type; }  // of the outputs; else that of input 0
+  void set_type(OnnxDataType type) { type_ = type; }                            // of the outputs; else that of input 0
 
   const Shape& shape_of(ValueId value) const { return importer_.graph().values[static_cast<size_t>(value)].shape; }
   const Shape& other_shape_of(ValueId value) const { return importer_.other_shape(value); }

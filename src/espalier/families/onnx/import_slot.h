@@ -37,9 +37,7 @@ struct Slot {
 
   bool constant() const { return stored || a || unreadable || deferred; }
   // Trained numbers, as opposed to sizes, positions and factors, which are folded.
-  bool weight_like() const {
-    return deferred || (stored && is_real(stored->type) && element_count(stored->shape) > 1);
-  }
+  bool weight_like() const { return deferred || (stored && is_real(stored->type) && element_count(stored->shape) > 1); }
 };
 using SlotPtr = std::shared_ptr<Slot>;
 

@@ -61,7 +61,8 @@ std::string Importer::unique_node_name(const std::string& hint) {
   const auto of_file = file_node_names_.find(hint);
   const bool own = of_file != file_node_names_.end() && of_file->second == 1;
   std::string name = free_name(hint, [&](const std::string& n) {
-    return node_names_.contains(n) || (n != hint && file_node_names_.contains(n)) || (n == hint && !own && file_node_names_.contains(n));
+    return node_names_.contains(n) || (n != hint && file_node_names_.contains(n)) ||
+           (n == hint && !own && file_node_names_.contains(n));
   });
   node_names_.insert(name);
   return name;
@@ -191,7 +192,8 @@ void Importer::pass_batch_outer(const Node& node) {
       const Shape &in = graph_.values[from].shape, &in_other = other_shapes_[from];
       for (size_t i = 0; i < in.size(); ++i)
         for (size_t d = 0; d < shape.size(); ++d)
-          if (in[i] != in_other[i] && in[i] == shape[d] && in_other[i] == other[d]) batch_outers_[to] = batch_outers_[from];
+          if (in[i] != in_other[i] && in[i] == shape[d] && in_other[i] == other[d])
+            batch_outers_[to] = batch_outers_[from];
     }
   }
 }

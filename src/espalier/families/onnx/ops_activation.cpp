@@ -11,12 +11,28 @@ void activation(NodeImport& n, const char* kind, std::map<std::string, Attribute
 
 // Operators without attributes.
 const std::map<std::string, const char*>& plain_kinds() {
-  static const std::map<std::string, const char*> table = {
-      {"Relu", "relu"},   {"Sigmoid", "sigmoid"},   {"Tanh", "tanh"}, {"Softplus", "softplus"}, {"Softsign", "softsign"},
-      {"Erf", "erf"},     {"HardSwish", "hardswish"}, {"Mish", "mish"}, {"Exp", "exp"},         {"Log", "log"},
-      {"Sqrt", "sqrt"},   {"Reciprocal", "reciprocal"}, {"Neg", "neg"}, {"Abs", "abs"},         {"Sign", "sign"},
-      {"Floor", "floor"}, {"Ceil", "ceil"},         {"Round", "round"}, {"Sin", "sin"},         {"Cos", "cos"},
-      {"Not", "not"},     {"QuickGelu", "quick_gelu"}};
+  static const std::map<std::string, const char*> table = {{"Relu", "relu"},
+                                                           {"Sigmoid", "sigmoid"},
+                                                           {"Tanh", "tanh"},
+                                                           {"Softplus", "softplus"},
+                                                           {"Softsign", "softsign"},
+                                                           {"Erf", "erf"},
+                                                           {"HardSwish", "hardswish"},
+                                                           {"Mish", "mish"},
+                                                           {"Exp", "exp"},
+                                                           {"Log", "log"},
+                                                           {"Sqrt", "sqrt"},
+                                                           {"Reciprocal", "reciprocal"},
+                                                           {"Neg", "neg"},
+                                                           {"Abs", "abs"},
+                                                           {"Sign", "sign"},
+                                                           {"Floor", "floor"},
+                                                           {"Ceil", "ceil"},
+                                                           {"Round", "round"},
+                                                           {"Sin", "sin"},
+                                                           {"Cos", "cos"},
+                                                           {"Not", "not"},
+                                                           {"QuickGelu", "quick_gelu"}};
   return table;
 }
 
@@ -39,8 +55,7 @@ void selu(NodeImport& n) {
 
 void gelu(NodeImport& n) {
   const std::string approximate = n.text("approximate", "none");
-  if (approximate != "none" && approximate != "tanh")
-    n.refuse("approximate", "none or tanh", printable(approximate));
+  if (approximate != "none" && approximate != "tanh") n.refuse("approximate", "none or tanh", printable(approximate));
   activation(n, approximate == "tanh" ? "gelu_tanh" : "gelu");
 }
 
@@ -107,18 +122,40 @@ void dropout(NodeImport& n) {
 }
 
 const RegisterOnnxImport registered[] = {
-    {"Relu", plain},       {"Sigmoid", plain},        {"Tanh", plain},
-    {"Softplus", plain},   {"Softsign", plain},       {"Erf", plain},
-    {"HardSwish", plain},  {"Mish", plain},           {"Exp", plain},
-    {"Log", plain},        {"Sqrt", plain},           {"Reciprocal", plain},
-    {"Neg", plain},        {"Abs", plain},            {"Sign", plain},
-    {"Floor", plain},      {"Ceil", plain},           {"Round", plain},
-    {"Sin", plain},        {"Cos", plain},            {"Not", plain},
-    {"LeakyRelu", leaky_relu}, {"Elu", elu},          {"Celu", celu},
-    {"HardSigmoid", hard_sigmoid}, {"Selu", selu},    {"Gelu", gelu},
-    {"Clip", clip},        {"PRelu", prelu},          {"Cast", cast},
-    {"Identity", identity},  {"Dropout", dropout},
-    {"Gelu", gelu, "com.microsoft"}, {"FastGelu", fast_gelu, "com.microsoft"},
+    {"Relu", plain},
+    {"Sigmoid", plain},
+    {"Tanh", plain},
+    {"Softplus", plain},
+    {"Softsign", plain},
+    {"Erf", plain},
+    {"HardSwish", plain},
+    {"Mish", plain},
+    {"Exp", plain},
+    {"Log", plain},
+    {"Sqrt", plain},
+    {"Reciprocal", plain},
+    {"Neg", plain},
+    {"Abs", plain},
+    {"Sign", plain},
+    {"Floor", plain},
+    {"Ceil", plain},
+    {"Round", plain},
+    {"Sin", plain},
+    {"Cos", plain},
+    {"Not", plain},
+    {"LeakyRelu", leaky_relu},
+    {"Elu", elu},
+    {"Celu", celu},
+    {"HardSigmoid", hard_sigmoid},
+    {"Selu", selu},
+    {"Gelu", gelu},
+    {"Clip", clip},
+    {"PRelu", prelu},
+    {"Cast", cast},
+    {"Identity", identity},
+    {"Dropout", dropout},
+    {"Gelu", gelu, "com.microsoft"},
+    {"FastGelu", fast_gelu, "com.microsoft"},
     {"QuickGelu", quick_gelu, "com.microsoft"},
 };
 

@@ -14,8 +14,7 @@ bool has_negative(const std::vector<int64_t>& values) {
 std::vector<int64_t> per_dim(NodeImport& n, const char* name, size_t count, int64_t otherwise) {
   auto values = n.integers(name);
   if (values.empty()) values.assign(count, otherwise);
-  if (values.size() != count)
-    n.refuse(name, fmt::format("{} numbers", count), std::to_string(values.size()));
+  if (values.size() != count) n.refuse(name, fmt::format("{} numbers", count), std::to_string(values.size()));
   for (int64_t value : values)
     if (value < otherwise || value > (int64_t{1} << 31))
       n.refuse(name, fmt::format("numbers of {} to 2^31", otherwise), std::to_string(value));
@@ -73,7 +72,8 @@ void pads_for_output(NodeImport& n, const std::vector<int64_t>& kernel, std::map
   const bool upper = n.text("auto_pad", "NOTSET") == "SAME_UPPER";
   std::vector<int64_t> pads(2 * spatial);
   for (size_t i = 0; i < spatial; ++i) {
-    const int64_t total = strides[i] * (n.shape(0)[i + 2] - 1) + extra[i] + dilations[i] * (kernel[i] - 1) + 1 - wanted[i];
+    const int64_t total =
+        strides[i] * (n.shape(0)[i + 2] - 1) + extra[i] + dilations[i] * (kernel[i] - 1) + 1 - wanted[i];
     pads[i] = upper ? total / 2 : total - total / 2;
     pads[i + spatial] = total - pads[i];
   }
@@ -115,7 +115,7 @@ void pool(NodeImport& n) {
 void global_pool(NodeImport& n) { n.give(n.op_type(), {n.value(0)}); }
 
 const RegisterOnnxImport registered[] = {
-    {"Conv", conv},        {"ConvTranspose", conv_transpose},   {"MaxPool", pool},
+    {"Conv", conv},        {"ConvTranspose", conv_transpose},  {"MaxPool", pool},
     {"AveragePool", pool}, {"GlobalAveragePool", global_pool}, {"GlobalMaxPool", global_pool},
 };
 

@@ -23,11 +23,14 @@ void variadic(NodeImport& n) {
 }
 
 const std::map<std::string, const char*>& comparisons() {
-  static const std::map<std::string, const char*> table = {
-      {"Equal", "equal"},     {"Less", "less"},
-      {"LessOrEqual", "less_or_equal"}, {"Greater", "greater"},
-      {"GreaterOrEqual", "greater_or_equal"}, {"And", "and"},
-      {"Or", "or"},           {"Xor", "xor"}};
+  static const std::map<std::string, const char*> table = {{"Equal", "equal"},
+                                                           {"Less", "less"},
+                                                           {"LessOrEqual", "less_or_equal"},
+                                                           {"Greater", "greater"},
+                                                           {"GreaterOrEqual", "greater_or_equal"},
+                                                           {"And", "and"},
+                                                           {"Or", "or"},
+                                                           {"Xor", "xor"}};
   return table;
 }
 
@@ -42,11 +45,15 @@ void where(NodeImport& n) {
 }
 
 const RegisterOnnxImport registered[] = {
-    {"Add", binary},    {"Sub", binary},       {"Mul", binary},      {"Div", binary},
-    {"Pow", binary},    {"Max", variadic},     {"Min", variadic},    {"Sum", variadic},
-    {"Mean", variadic}, {"Equal", compare},    {"Less", compare},    {"LessOrEqual", compare},
-    {"Greater", compare}, {"GreaterOrEqual", compare}, {"And", compare}, {"Or", compare},
-    {"Xor", compare},   {"Where", where},
+    {"Add", binary},      {"Sub", binary},
+    {"Mul", binary},      {"Div", binary},
+    {"Pow", binary},      {"Max", variadic},
+    {"Min", variadic},    {"Sum", variadic},
+    {"Mean", variadic},   {"Equal", compare},
+    {"Less", compare},    {"LessOrEqual", compare},
+    {"Greater", compare}, {"GreaterOrEqual", compare},
+    {"And", compare},     {"Or", compare},
+    {"Xor", compare},     {"Where", where},
 };
 
 }  // namespace

@@ -11,8 +11,8 @@ void transpose(NodeImport& n) {
   auto perm = n.integers("perm");
   if (perm.empty())
     for (size_t d = n.rank(0); d-- > 0;) perm.push_back(static_cast<int64_t>(d));
-  if (std::is_sorted(perm.begin(), perm.end()) && perm.size() == n.rank(0) && (perm.empty() || perm.back() + 1 == std::ssize(perm)) &&
-      (perm.empty() || perm.front() == 0))
+  if (std::is_sorted(perm.begin(), perm.end()) && perm.size() == n.rank(0) &&
+      (perm.empty() || perm.back() + 1 == std::ssize(perm)) && (perm.empty() || perm.front() == 0))
     return n.alias();
   n.give("Transpose", {n.value(0)}, {{"perm", perm}});
 }
@@ -51,7 +51,8 @@ void expand(NodeImport& n) {
   if (!wanted || wanted->real()) NodeImport::not_understood("its shape is computed from data");
   const Shape& in = n.shape(0);
   Shape full, full_other;
-  if (!broadcast_shapes(in, wanted->ints, full)) n.refuse("shape", "one that broadcasts with " + to_string(in), to_string(wanted->ints));
+  if (!broadcast_shapes(in, wanted->ints, full))
+    n.refuse("shape", "one that broadcasts with " + to_string(in), to_string(wanted->ints));
   if (!broadcast_shapes(n.other_shape(0), other->ints, full_other)) full_other = full;
   const size_t added = full.size() - in.size();
   Shape shape = full;
@@ -152,7 +153,8 @@ void slice(NodeImport& n) {
   if (!axes || axes->empty()) axes.emplace(starts->size()), std::iota(axes->begin(), axes->end(), int64_t{0});
   if (!steps || steps->empty()) steps.emplace(starts->size(), 1);
   if (axes->size() != starts->size() || steps->size() != starts->size())
-    n.refuse("axes and steps", fmt::format("{} numbers", starts->size()), fmt::format("{} and {}", axes->size(), steps->size()));
+    n.refuse("axes and steps", fmt::format("{} numbers", starts->size()),
+             fmt::format("{} and {}", axes->size(), steps->size()));
   std::map<std::string, Attribute> kept;
   std::vector<int64_t> some_axes, some_starts, some_ends, some_steps;
   for (size_t i = 0; i < starts->size(); ++i) {
@@ -171,7 +173,8 @@ void slice(NodeImport& n) {
       n.importer().fix_batch("a Slice depends on it");
   }
   if (some_axes.empty()) return n.alias();
-  n.give("Slice", {n.value(0)}, {{"axes", some_axes}, {"starts", some_starts}, {"ends", some_ends}, {"steps", some_steps}});
+  n.give("Slice", {n.value(0)},
+         {{"axes", some_axes}, {"starts", some_starts}, {"ends", some_ends}, {"steps", some_steps}});
 }
 
 // Channels to blocks of pixels. DCR: the block's row and column come before the channels, CRD: after them.
@@ -181,9 +184,10 @@ void depth_to_space(NodeImport& n) {
     n.refuse("input", "[n, c, h, w] with blocks in c", to_string(n.shape(0)));
   const int64_t c = n.shape(0)[1] / (block * block), h = n.shape(0)[2], w = n.shape(0)[3];
   const bool crd = n.text("mode", "DCR") == "CRD";
-  const std::vector<int64_t> apart = crd ? std::vector<int64_t>{0, c, block, block, h, w}
-                                         : std::vector<int64_t>{0, block, block, c, h, w};
-  const std::vector<int64_t> perm = crd ? std::vector<int64_t>{0, 1, 4, 2, 5, 3} : std::vector<int64_t>{0, 3, 4, 1, 5, 2};
+  const std::vector<int64_t> apart =
+      crd ? std::vector<int64_t>{0, c, block, block, h, w} : std::vector<int64_t>{0, block, block, c, h, w};
+  const std::vector<int64_t> perm =
+      crd ? std::vector<int64_t>{0, 1, 4, 2, 5, 3} : std::vector<int64_t>{0, 3, 4, 1, 5, 2};
   const ValueId blocks = n.add("blocks", "Reshape", {n.value(0)}, {{"shape", apart}});
   const ValueId ordered = n.add("ordered", "Transpose", {blocks}, {{"perm", perm}});
   n.give("Reshape", {ordered}, {{"shape", std::vector<int64_t>{0, c, h * block, w * block}}});
@@ -195,18 +199,25 @@ void space_to_depth(NodeImport& n) {
   if (x.size() != 4 || block < 1 || block > 4096 || x[2] % block != 0 || x[3] % block != 0)
     n.refuse("input", "[n, c, h, w] with blocks in h and w", to_string(x));
   const int64_t c = x[1], h = x[2] / block, w = x[3] / block;
-  const ValueId blocks = n.add("blocks", "Reshape", {n.value(0)}, {{"shape", std::vector<int64_t>{0, c, h, block, w, block}}});
+  const ValueId blocks =
+      n.add("blocks", "Reshape", {n.value(0)}, {{"shape", std::vector<int64_t>{0, c, h, block, w, block}}});
   const ValueId ordered = n.add("ordered", "Transpose", {blocks}, {{"perm", std::vector<int64_t>{0, 3, 5, 1, 2, 4}}});
   n.give("Reshape", {ordered}, {{"shape", std::vector<int64_t>{0, c * block * block, h, w}}});
 }
 
 const RegisterOnnxImport registered[] = {
-    {"Transpose", transpose}, {"Flatten", flatten},
-    {"Squeeze", squeeze},     {"Unsqueeze", unsqueeze},
-    {"Reshape", reshape},     {"Expand", expand},
-    {"Tile", tile},           {"Concat", concat},
-    {"Split", split},         {"Slice", slice},
-    {"DepthToSpace", depth_to_space}, {"SpaceToDepth", space_to_depth},
+    {"Transpose", transpose},
+    {"Flatten", flatten},
+    {"Squeeze", squeeze},
+    {"Unsqueeze", unsqueeze},
+    {"Reshape", reshape},
+    {"Expand", expand},
+    {"Tile", tile},
+    {"Concat", concat},
+    {"Split", split},
+    {"Slice", slice},
+    {"DepthToSpace", depth_to_space},
+    {"SpaceToDepth", space_to_depth},
 };
 
 }  // namespace

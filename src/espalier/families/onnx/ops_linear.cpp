@@ -149,8 +149,9 @@ void einsum(NodeImport& n) {
   const std::string result = batch + left + right;
   const ValueId x = ordered(n, "a", n.value(0), a, batch + left + contracted);
   const StoredPtr weight = batch.empty() ? n.stored(1) : nullptr;
-  Node product = weight ? linear(n, x, weight, b == right + contracted)
-                        : Node{"MatMul", "", {x, ordered(n, "b", n.value(1), b, batch + contracted + right)}, {}, {}, {}};
+  Node product = weight
+                     ? linear(n, x, weight, b == right + contracted)
+                     : Node{"MatMul", "", {x, ordered(n, "b", n.value(1), b, batch + contracted + right)}, {}, {}, {}};
   if (result == out) return n.give(std::move(product));
   n.give("Transpose", {n.add("product", std::move(product))}, {{"perm", permutation(result, out)}});
 }

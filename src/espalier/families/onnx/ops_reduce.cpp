@@ -28,7 +28,7 @@ void reduce_sum_of(NodeImport& n) {
   if (!attributes) NodeImport::not_understood("it reduces nothing");
   const std::string& op = n.op_type();
   const ValueId x = n.value(0);
-  const ValueId part = op == "ReduceL1"        ? function(n, "abs", x)
+  const ValueId part = op == "ReduceL1"       ? function(n, "abs", x)
                        : op == "ReduceLogSum" ? x
                                               : n.add("square", "Mul", {x, x});
   const char* outer = op == "ReduceL2" ? "sqrt" : op == "ReduceLogSum" ? "log" : nullptr;
@@ -46,9 +46,15 @@ void arg_extreme(NodeImport& n) {
 }
 
 const RegisterOnnxImport registered[] = {
-    {"ReduceMean", reduce},        {"ReduceSum", reduce},           {"ReduceMax", reduce},
-    {"ReduceMin", reduce},         {"ReduceL1", reduce_sum_of},     {"ReduceL2", reduce_sum_of},
-    {"ReduceSumSquare", reduce_sum_of}, {"ReduceLogSum", reduce_sum_of}, {"ArgMax", arg_extreme},
+    {"ReduceMean", reduce},
+    {"ReduceSum", reduce},
+    {"ReduceMax", reduce},
+    {"ReduceMin", reduce},
+    {"ReduceL1", reduce_sum_of},
+    {"ReduceL2", reduce_sum_of},
+    {"ReduceSumSquare", reduce_sum_of},
+    {"ReduceLogSum", reduce_sum_of},
+    {"ArgMax", arg_extreme},
     {"ArgMin", arg_extreme},
 };
 

@@ -40,8 +40,8 @@ struct BatchPlace {
   int64_t outer;
 };
 
-// `before` positions come before the batch's factor. A batch of one at a boundary of output dims belongs to the next one
-// (heads), unless that is the last: features are not counted by the batch, so it went into the rows before.
+// `before` positions come before the batch's factor. A batch of one at a boundary of output dims belongs to the next
+// one (heads), unless that is the last: features are not counted by the batch, so it went into the rows before.
 std::optional<BatchPlace> place_of_batch(const Shape& out, int64_t before, int64_t batch, size_t hint) {
   auto starts = [&](size_t d) { return d < out.size() && product(out, d) == before; };
   if (starts(hint) && out[hint] == batch) return BatchPlace{hint, 1};

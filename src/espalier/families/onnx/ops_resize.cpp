@@ -8,7 +8,8 @@ namespace {
 
 // The entries of the spatial dims. With the attribute `axes` the given ones are of those dims alone.
 template <typename T>
-std::vector<T> spatial_part(NodeImport& n, const std::vector<T>& given, const std::vector<T>& unchanged, const char* what) {
+std::vector<T> spatial_part(NodeImport& n, const std::vector<T>& given, const std::vector<T>& unchanged,
+                            const char* what) {
   const size_t rank = n.rank(0);
   std::vector<T> all = unchanged;
   const auto axes = n.integers("axes");
@@ -66,8 +67,7 @@ std::vector<int64_t> all_pads(NodeImport& n) {
   if (!given) n.refuse("pads", "numbers", "none");
   const auto axes = n.integers(3, "axes");
   const size_t count = axes ? axes->size() : rank;
-  if (given->size() != 2 * count)
-    n.refuse("pads", fmt::format("{} numbers", 2 * count), std::to_string(given->size()));
+  if (given->size() != 2 * count) n.refuse("pads", fmt::format("{} numbers", 2 * count), std::to_string(given->size()));
   if (!axes) return *given;
   std::vector<int64_t> pads(2 * rank, 0);
   for (size_t i = 0; i < count; ++i) {

@@ -74,7 +74,8 @@ std::optional<ValueId> tanh_argument(const PatternView& view, ValueId value) {
     if (const auto rest = one_plus(view, factor)) {
       for (ValueId x : product_of(view, *rest, -1).factors) {
         const Product whole = product_of(view, value, x);
-        const bool outside = whole.factors.size() == 2 && std::count(whole.factors.begin(), whole.factors.end(), x) == 1;
+        const bool outside =
+            whole.factors.size() == 2 && std::count(whole.factors.begin(), whole.factors.end(), x) == 1;
         if (outside && is_power(product_of(view, *rest, x), x, 2, kTanhCube)) return x;
       }
     }
@@ -97,7 +98,8 @@ std::vector<Candidate> candidates(const PatternView& view, ValueId factor) {
   std::vector<Candidate> found;
   if (const auto f = one_plus(view, factor)) {
     if (const Node* erf = view.activation(*f, "erf"))
-      if (const auto x = scaled_value(view, erf->inputs[0], std::numbers::sqrt2 / 2)) found.push_back({*x, 0.5, "gelu"});
+      if (const auto x = scaled_value(view, erf->inputs[0], std::numbers::sqrt2 / 2))
+        found.push_back({*x, 0.5, "gelu"});
     if (const Node* tanh = view.activation(*f, "tanh"))
       if (const auto x = tanh_argument(view, tanh->inputs[0])) found.push_back({*x, 0.5, "gelu_tanh"});
   }
@@ -137,7 +139,11 @@ bool fuse_activation(PatternView& view, size_t i) {
       }
       if (candidate.kind == "hardswish" && sorted == std::vector<ValueId>{factor} && close(product.constant, 1.0 / 6) &&
           view.activation(factor, "clip")) {
-        view.replace(i, {"Activation", "", {candidate.x}, {}, {},
+        view.replace(i, {"Activation",
+                         "",
+                         {candidate.x},
+                         {},
+                         {},
                          {{"kind", std::string("hardsigmoid")}, {"alpha", 1.0 / 6}, {"beta", 0.5}}});
         return true;
       }

@@ -25,7 +25,8 @@ std::optional<ValueId> centred(const PatternView& view, ValueId value) {
 }
 
 std::optional<ValueId> square_of(const PatternView& view, ValueId value) {
-  if (const Node* power = view.maker(value, "Pow"); power && view.is_scalar(power->inputs[1], 2)) return power->inputs[0];
+  if (const Node* power = view.maker(value, "Pow"); power && view.is_scalar(power->inputs[1], 2))
+    return power->inputs[0];
   const Node* product = view.maker(value, "Mul");
   return product && product->inputs[0] == product->inputs[1] ? std::optional(product->inputs[0]) : std::nullopt;
 }
@@ -39,7 +40,8 @@ struct Deviation {
 std::optional<Deviation> variance(const PatternView& view, ValueId value) {
   Deviation deviation{-1, 0};
   const Node* sum = view.maker(value, "Add");
-  const auto mean = sum ? view.other_operand(*sum, [&](ValueId v) { return view.scalar(v).has_value(); }) : std::nullopt;
+  const auto mean =
+      sum ? view.other_operand(*sum, [&](ValueId v) { return view.scalar(v).has_value(); }) : std::nullopt;
   if (!mean) return std::nullopt;
   deviation.epsilon = *view.scalar(sum->inputs[0] == *mean ? sum->inputs[1] : sum->inputs[0]);
   const auto squares = mean_of(view, *mean);
@@ -102,7 +104,8 @@ bool fuse_group_norm(PatternView& view, size_t i) {
   const Shape &shape = view.shape(x), &grouped = view.shape(norm->inputs[0]);
   const bool fits = shape.size() >= 2 && view.shape(back.outputs[0]) == shape && grouped.size() == 3 &&
                     grouped[0] == shape[0] && grouped[1] > 0 && shape[1] % grouped[1] == 0;
-  if (!fits || !holds_only(view.graph(), *norm, "weight", 1) || !holds_only(view.graph(), *norm, "bias", 0)) return false;
+  if (!fits || !holds_only(view.graph(), *norm, "weight", 1) || !holds_only(view.graph(), *norm, "bias", 0))
+    return false;
   view.replace(i, {"GroupNorm", "", {x}, {}, {}, {{"epsilon", norm->real("epsilon")}, {"num_groups", grouped[1]}}});
   return true;
 }

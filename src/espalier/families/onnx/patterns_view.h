@@ -17,10 +17,10 @@ class PatternView {
   const Node& node(size_t i) const { return graph_.nodes[i]; }
   const Shape& shape(ValueId value) const { return graph_.values[static_cast<size_t>(value)].shape; }
   int64_t reads(ValueId value) const { return reads_[static_cast<size_t>(value)]; }
-  const Node* maker(ValueId value) const;                        // null: an input of the graph
-  const Node* maker(ValueId value, std::string_view op) const;   // null also where it is another operator
+  const Node* maker(ValueId value) const;                       // null: an input of the graph
+  const Node* maker(ValueId value, std::string_view op) const;  // null also where it is another operator
   const Node* activation(ValueId value, std::string_view kind) const;
-  std::optional<double> scalar(ValueId value) const;  // of a Constant of one number
+  std::optional<double> scalar(ValueId value) const;     // of a Constant of one number
   bool is_scalar(ValueId value, double expected) const;  // within 1e-4 of it
   // The operand of a commutative operator beside the one that `test` accepts; nothing: none is accepted.
   template <typename Test>

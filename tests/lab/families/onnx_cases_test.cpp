@@ -1,5 +1,7 @@
-// Any ONNX files against what another program computed: ESPALIER_ONNX_ZOO names a folder that tests/judge/onnx_zoo.py
-// has filled. Each case is a JSON file {"model", "inputs": [{"name", "file", "dtype", "shape"}], "outputs": [...]}.
+// Any ONNX files against what another program computed: ESPALIER_ONNX_CASES names a folder that
+// tests/judge/onnx_import_judge.py has filled. Each case is a JSON file {"model", "inputs": [{"name", "file", "dtype",
+// "shape", "import_shape"}], "outputs": [{"name", "file", "dtype", "shape"}]}. ESPALIER_ONNX_ONLY names one case;
+// ESPALIER_ONNX_GROUPS and ESPALIER_ONNX_NODES print its groups and nodes.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -28,7 +30,7 @@ namespace fs = std::filesystem;
 
 std::vector<fs::path> cases() {
   std::vector<fs::path> found;
-  if (const char* folder = std::getenv("ESPALIER_ONNX_ZOO"))
+  if (const char* folder = std::getenv("ESPALIER_ONNX_CASES"))
     for (const auto& entry : fs::directory_iterator(folder))
       if (entry.path().extension() == ".json") found.push_back(entry.path());
   std::sort(found.begin(), found.end());
@@ -124,9 +126,9 @@ bool takes_any_batch(const OnnxImport& imported) {
                       [](const std::string& note) { return note.starts_with("the batch stays"); });
 }
 
-TEST(OnnxZoo, ComputesWhatTheOtherProgramDoes) {
+TEST(OnnxCases, ComputesWhatTheOtherProgramDoes) {
   const auto list = cases();
-  if (list.empty()) GTEST_SKIP() << "ESPALIER_ONNX_ZOO names no folder with cases";
+  if (list.empty()) GTEST_SKIP() << "ESPALIER_ONNX_CASES names no folder with cases";
   c10::InferenceMode no_gradients;
   const char* only = std::getenv("ESPALIER_ONNX_ONLY");
   for (const fs::path& path : list) {
