@@ -41,7 +41,8 @@ class HelpFormatter : public CLI::Formatter {
 
 std::string with_model(std::string example) {
   const auto models = embedded_models();
-  const std::string name = models.empty() ? "MODEL" : models.front();
+  const bool there = std::find(models.begin(), models.end(), kEmbeddedLanguageModel) != models.end();
+  const std::string name = there ? kEmbeddedLanguageModel : models.empty() ? "MODEL" : models.front();
   for (size_t at; (at = example.find("{model}")) != std::string::npos;) example.replace(at, 7, name);
   return example;
 }

@@ -43,6 +43,11 @@ fs::path assets_directory() {
   return fs::is_directory(installed, error) ? installed : fs::path(ESPALIER_ASSETS_DIR);
 }
 
+bool is_embedded(const std::filesystem::path& model) {
+  std::error_code error;
+  return std::filesystem::equivalent(model.parent_path(), assets_directory() / "models", error) && !error;
+}
+
 std::vector<std::string> embedded_models() { return names_in(assets_directory() / "models"); }
 std::vector<std::string> embedded_data() { return names_in(assets_directory() / "data"); }
 

@@ -8,7 +8,15 @@
 
 namespace espalier {
 
+// The embedded models that examples and reproductions use, and the pictures that the two classifiers read.
+inline constexpr const char* kEmbeddedLanguageModel = "espalier-tiny";
+inline constexpr const char* kEmbeddedClassifier = "espalier-fashion-cnn";
+inline constexpr const char* kEmbeddedVisionTransformer = "espalier-fashion-vit";
+inline constexpr const char* kEmbeddedPictures = "fashion-train";
+inline constexpr const char* kEmbeddedTestPictures = "fashion-test";
+
 std::filesystem::path assets_directory();
+bool is_embedded(const std::filesystem::path& model);
 std::vector<std::string> embedded_models();  // sorted names
 std::vector<std::string> embedded_data();
 

@@ -33,18 +33,6 @@ bool wanted(const Json& entry, const MethodsRequest& request) {
   return false;
 }
 
-ReproduceContext embedded_context(const CommonRequest& common) {
-  const auto models = embedded_models();
-  if (models.empty()) user_error("reproduce: there is no embedded model in {}", assets_directory().string());
-  ReproduceContext context;
-  context.model_path = resolve_model(models.front());
-  context.calibration = resolve_data("calibration.txt");
-  context.evaluation = resolve_data("evaluation.txt");
-  context.tokenizer = Tokenizer::load(context.model_path);
-  context.seed = common.seed;
-  return context;
-}
-
 class Laboratory : public LabApi {
  public:
   Json methods(const MethodsRequest& request) override {
@@ -87,7 +75,7 @@ class Laboratory : public LabApi {
     if (chosen.empty()) chosen = registered_methods();
     if (!request.out.empty() && std::filesystem::exists(request.out) && !request.force)
       user_error("{}: exists already; --force replaces it", request.out);
-    ReproduceContext context = embedded_context(request.common);
+    ReproduceContext context = embedded_context(request.common.seed);
     Json results = Json::array();
     for (const auto* method : chosen) {
       if (!method->reproduce) continue;

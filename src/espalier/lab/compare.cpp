@@ -40,7 +40,10 @@ class Judge {
  public:
   Judge(const CompareRequest& request, const Model& dense) : dense_(dense), limit_(request.limit) {
     if (dense.task == Task::kOther) user_error("{}: neither a language model nor a classifier of pictures: nothing to compare by", dense.path.string());
-    data_ = resolve_data(request.data.empty() && dense.task == Task::kText ? "evaluation.txt" : request.data);
+    if (request.data.empty() && dense.task == Task::kImages && !is_embedded(dense.path))
+      user_error("--data: missing: on which pictures shall {} be measured?", dense.path.string());
+    const char* otherwise = dense.task == Task::kText ? "evaluation.txt" : kEmbeddedTestPictures;
+    data_ = resolve_data(request.data.empty() ? otherwise : request.data);
     if (dense.task == Task::kImages) {
       images_ = ImageDataset::open(data_);
       return;

@@ -12,7 +12,7 @@ void check_request(const EvalRequest& request, const Model& model) {
   if (!request.metric.empty() && request.metric != "accuracy" && request.metric != "kl")
     throw UserError("--metric", "metric of a classifier of pictures", "accuracy or kl", request.metric);
   if (request.length > 0 || request.stride > 0) user_error("--length and --stride are for language models; {} is a classifier of pictures", model.path.string());
-  if (request.data.empty()) user_error("--data: missing: on which pictures shall {} be measured?", model.path.string());
+  if (request.data.empty() && !is_embedded(model.path)) user_error("--data: missing: on which pictures shall {} be measured?", model.path.string());
 }
 
 Model open_against(const EvalRequest& request) {
@@ -28,7 +28,7 @@ Json interval(const Estimate& estimate) { return {estimate.low, estimate.high}; 
 
 Json evaluate_images(const EvalRequest& request, const Model& model) {
   check_request(request, model);
-  const auto data = ImageDataset::open(resolve_data(request.data));
+  const auto data = ImageDataset::open(resolve_data(request.data.empty() ? kEmbeddedTestPictures : request.data));
   std::optional<Model> dense;
   if (!request.against.empty()) dense = open_against(request);
   const Accuracy accuracy = measure_accuracy(model.graph, *data, model.image, request.limit, request.batch,

@@ -10,11 +10,7 @@ class Reproductions : public ::testing::TestWithParam<const Method*> {};
 TEST_P(Reproductions, SayWhatTheCatalogueSays) {
   const Method& method = *GetParam();
   ASSERT_TRUE(method.reproduce);
-  ReproduceContext context;
-  context.model_path = embedded_model();
-  context.calibration = assets_dir() / "data" / "calibration.txt";
-  context.evaluation = assets_dir() / "data" / "evaluation.txt";
-  context.tokenizer = Tokenizer::load(context.model_path);
+  ReproduceContext context = embedded_context(0);
   const Reproduction found = method.reproduce(context);
   EXPECT_EQ(found.shows, method.reproduces) << found.claim << ": " << found.ours;
 }

@@ -57,8 +57,9 @@ CalibrationSource calibration_of(const PruneRequest& request, const Model& model
   CalibrationSource source;
   source.samples = request.calib.samples;
   if (model.task != Task::kText) {
-    if (!request.calib.data.empty()) {
-      source.data = resolve_data(request.calib.data);
+    const bool embedded = request.calib.data.empty() && model.task == Task::kImages && is_embedded(model.path) && wants_data(request);
+    if (!request.calib.data.empty() || embedded) {
+      source.data = resolve_data(embedded ? kEmbeddedPictures : request.calib.data);
       if (model.task != Task::kImages) user_error("--calib: {} is no classifier of pictures, so it is calibrated on noise; leave --calib out", model.path.string());
       source.images = ImageDataset::open(source.data);
     }
@@ -105,7 +106,7 @@ JobSettings settings_of(const PruneRequest& request, const StepRequest& step, co
 
 PruneRequest completed(PruneRequest request, Model& model, const CalibrationSource& source) {
   if (!source.data.empty()) {
-    if (request.calib.data.empty()) request.calib.data = kDefaultText;
+    if (request.calib.data.empty()) request.calib.data = source.images ? kEmbeddedPictures : kDefaultText;
     request.calib.length = source.length;
   }
   const PruneRequest asked = request;

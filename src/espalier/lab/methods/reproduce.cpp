@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "espalier/core/assets.h"
 #include "espalier/core/error.h"
 #include "espalier/io/text_dataset.h"
 #include "espalier/lab/methods/job.h"
@@ -47,5 +48,19 @@ double ReproduceContext::mean_perplexity(const std::string& id, double sparsity,
 }
 
 Quality ReproduceContext::dense() const { return measure(*this, load_model(model_path)); }
+
+ReproduceContext embedded_context(uint64_t seed) {
+  ReproduceContext context;
+  context.model_path = resolve_model(kEmbeddedLanguageModel);
+  context.calibration = resolve_data("calibration.txt");
+  context.evaluation = resolve_data("evaluation.txt");
+  context.tokenizer = Tokenizer::load(context.model_path);
+  context.vision_model = resolve_model(kEmbeddedClassifier);
+  context.vision_transformer = resolve_model(kEmbeddedVisionTransformer);
+  context.vision_train = resolve_data(kEmbeddedPictures);
+  context.vision_test = resolve_data(kEmbeddedTestPictures);
+  context.seed = seed;
+  return context;
+}
 
 }  // namespace espalier

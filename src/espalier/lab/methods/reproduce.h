@@ -36,4 +36,7 @@ struct ReproduceContext {
   Quality dense() const;
 };
 
+// The embedded models and data. UserError when they are missing.
+ReproduceContext embedded_context(uint64_t seed);
+
 }  // namespace espalier
