@@ -23,11 +23,16 @@ inline bool fuzz_picture(const uint8_t* data, size_t size) {
   });
 }
 
-// The first byte says which: a .bin file of CIFAR, IDX images beside good labels, IDX labels beside good images, a list.
+// The first byte says which: a .bin file of CIFAR, IDX images beside good labels, IDX labels beside good images, a
+// list.
 inline bool fuzz_image_dataset(const uint8_t* data, size_t size) {
   if (size == 0) return false;
   const std::string_view bytes = text_of(data + 1, size - 1);
-  static const std::string images("\0\0\x08\x03\0\0\0\x02\0\0\0\x01\0\0\0\x02" "abcd", 20), labels("\0\0\x08\x01\0\0\0\x02\x01\x05", 10);
+  static const std::string images(
+      "\0\0\x08\x03\0\0\0\x02\0\0\0\x01\0\0\0\x02"
+      "abcd",
+      20),
+      labels("\0\0\x08\x01\0\0\0\x02\x01\x05", 10);
   return accepts([&] {
     std::filesystem::path path;
     switch (data[0] % 4) {

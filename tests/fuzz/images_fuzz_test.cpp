@@ -31,11 +31,21 @@ TEST(ImagesFuzz, Png) {
 
 TEST(ImagesFuzz, Datasets) {
   const std::string cifar = std::string("\0", 1) + "\x05" + std::string(3072, 'p');
-  const std::string idx("\x01\0\0\x08\x03\0\0\0\x02\0\0\0\x01\0\0\0\x02" "abcd", 21), labels("\x02\0\0\x08\x01\0\0\0\x02\x01\x05", 11);
-  fuzz(fuzz_image_dataset, {cifar, idx, labels, "\x03" "file\tclass\na.png\t4\n"}, 4'000);
+  const std::string idx(
+      "\x01\0\0\x08\x03\0\0\0\x02\0\0\0\x01\0\0\0\x02"
+      "abcd",
+      21),
+      labels("\x02\0\0\x08\x01\0\0\0\x02\x01\x05", 11);
+  fuzz(fuzz_image_dataset,
+       {cifar, idx, labels,
+        "\x03"
+        "file\tclass\na.png\t4\n"},
+       4'000);
 }
 
-TEST(ImagesFuzz, Gunzip) { fuzz(fuzz_gunzip, fixtures({"tiny-images-idx3-ubyte.gz", "bomb-images-idx3-ubyte.gz"}), 20'000); }
+TEST(ImagesFuzz, Gunzip) {
+  fuzz(fuzz_gunzip, fixtures({"tiny-images-idx3-ubyte.gz", "bomb-images-idx3-ubyte.gz"}), 20'000);
+}
 
 }  // namespace
 }  // namespace espalier::fuzz

@@ -57,9 +57,11 @@ TEST(VisionTransformers, DigitsAndObjects) {
   ESP_NEED_SHARED(models, "data/vit-mnist");
   const auto shared = models.parent_path();
   EXPECT_NEAR(accuracy_of(models / "vit_mnist.safetensors", digits, 2000).top1.value, 0.9715, 0.0006);
-  EXPECT_NEAR(accuracy_of(models / "vit_mnist.pth", digits, 500).top1.value, accuracy_of(models / "vit_mnist.safetensors", digits, 500).top1.value, 0);
+  EXPECT_NEAR(accuracy_of(models / "vit_mnist.pth", digits, 500).top1.value,
+              accuracy_of(models / "vit_mnist.safetensors", digits, 500).top1.value, 0);
   EXPECT_NEAR(accuracy_of(shared / "vit-cifar10-4L64/vit_model.safetensors", objects, 2000).top1.value, 0.948, 0.0006);
-  EXPECT_NEAR(accuracy_of(shared / "vit-cifar10-6L128/vit_cifar10.safetensors", objects, 2000).top1.value, 0.7795, 0.0006);
+  EXPECT_NEAR(accuracy_of(shared / "vit-cifar10-6L128/vit_cifar10.safetensors", objects, 2000).top1.value, 0.7795,
+              0.0006);
 }
 
 // Three of four weights of every convolution set to zero, the smallest: what the repairs bring back.
@@ -88,7 +90,8 @@ TEST(Repairs, BringAPrunedResnetBack) {
     return measure_accuracy(model.graph, *pictures, model.image, 600).top1.value;
   };
   const double broken = repaired("", {});
-  const double statistics = repaired("bn", {}), tuned = repaired("finetune", {{"steps", "12"}}), distilled = repaired("distill", {{"steps", "12"}});
+  const double statistics = repaired("bn", {}), tuned = repaired("finetune", {{"steps", "12"}}),
+               distilled = repaired("distill", {{"steps", "12"}});
   // Measured: 35.0 % broken, 60.3 % with new statistics, 63.8 % fine-tuned and 61.7 % distilled for twelve steps.
   EXPECT_GT(statistics, broken + 0.15) << broken;
   EXPECT_GT(tuned, broken + 0.2) << broken;

@@ -24,8 +24,8 @@ class ImageDataset {
   virtual ~ImageDataset() = default;
   static std::shared_ptr<const ImageDataset> open(const std::filesystem::path& path);
 
-  virtual int64_t size() const = 0;            // at least 1
-  virtual int64_t label(int64_t i) const = 0;  // below classes()
+  virtual int64_t size() const = 0;              // at least 1
+  virtual int64_t label(int64_t i) const = 0;    // below classes()
   virtual Picture picture(int64_t i) const = 0;  // may be called from several threads at once
   // The files that the first `count` pictures and labels come from, each once.
   virtual std::vector<std::filesystem::path> files(int64_t count) const = 0;

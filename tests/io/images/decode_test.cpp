@@ -15,11 +15,13 @@ Picture decode(const std::string& bytes) { return decode_picture(std::as_bytes(s
 Json expected(const char* group) { return read_json(test::image_fixtures() / "expected.json").at(group); }
 
 int largest_difference(const Picture& picture, const Json& wanted) {
-  EXPECT_EQ((std::vector<int64_t>{picture.height, picture.width, picture.channels}), wanted.at("shape").get<std::vector<int64_t>>());
+  EXPECT_EQ((std::vector<int64_t>{picture.height, picture.width, picture.channels}),
+            wanted.at("shape").get<std::vector<int64_t>>());
   const auto pixels = wanted.at("pixels").get<std::vector<int>>();
   EXPECT_EQ(picture.pixels.size(), pixels.size());
   int most = 0;
-  for (size_t i = 0; i < pixels.size() && i < picture.pixels.size(); ++i) most = std::max(most, std::abs(pixels[i] - picture.pixels[i]));
+  for (size_t i = 0; i < pixels.size() && i < picture.pixels.size(); ++i)
+    most = std::max(most, std::abs(pixels[i] - picture.pixels[i]));
   return most;
 }
 
@@ -98,7 +100,8 @@ TEST(TransformPicture, ResizesAsPillowDoes) {
   const Json wanted = expected("from colour.png");
   for (const char* name : {"smaller", "larger", "wider", "taller"}) {
     const auto& shape = wanted.at(name).at("shape");
-    EXPECT_EQ(largest_difference(resize(picture, shape[0].get<int64_t>(), shape[1].get<int64_t>()), wanted.at(name)), 0) << name;
+    EXPECT_EQ(largest_difference(resize(picture, shape[0].get<int64_t>(), shape[1].get<int64_t>()), wanted.at(name)), 0)
+        << name;
   }
   EXPECT_EQ(largest_difference(with_channels(picture, 1), wanted.at("luma")), 0);
 }
@@ -111,7 +114,8 @@ TEST(TransformPicture, ShorterSideKeepsTheProportion) {
   EXPECT_EQ(tall.height, 30);
   EXPECT_EQ(tall.width, 20);
   EXPECT_EQ(tall.pixels, std::vector<uint8_t>(600, 9));  // a constant stays one
-  ESP_EXPECT_USER_ERROR(resize_shorter_side(Picture{1, 1 << 20, 1, std::vector<uint8_t>(1 << 20)}, 1 << 10), "at most 100000000 pixels");
+  ESP_EXPECT_USER_ERROR(resize_shorter_side(Picture{1, 1 << 20, 1, std::vector<uint8_t>(1 << 20)}, 1 << 10),
+                        "at most 100000000 pixels");
 }
 
 TEST(TransformPicture, CropsFromTheMiddleWithTiesToEven) {

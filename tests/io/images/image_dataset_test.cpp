@@ -26,7 +26,8 @@ TEST(Cifar, OneFileOfTenClasses) {
   const Picture picture = data->picture(1);
   EXPECT_EQ(picture.height, 32);
   EXPECT_EQ(picture.channels, 3);
-  EXPECT_EQ((std::vector<uint8_t>{picture.pixels.begin(), picture.pixels.begin() + 6}), (std::vector<uint8_t>{255, 21, 22, 20, 21, 22}));
+  EXPECT_EQ((std::vector<uint8_t>{picture.pixels.begin(), picture.pixels.begin() + 6}),
+            (std::vector<uint8_t>{255, 21, 22, 20, 21, 22}));
 }
 
 TEST(Cifar, AFolderOfFilesInTheOrderOfTheirNames) {
@@ -66,7 +67,8 @@ TEST(Cifar, WrongSizesAndLabels) {
   write(dir / "e/hundred.bin", cifar_record("\x01\x02", 1));
   ESP_EXPECT_USER_ERROR(ImageDataset::open(dir / "e"), "expected all CIFAR-10 or all CIFAR-100, found some of each");
   write(dir / "label.bin", cifar_record("\x01", 1) + cifar_record("\x0a", 1));
-  ESP_EXPECT_USER_ERROR(ImageDataset::open(dir / "label.bin"), "label.bin: CIFAR-10 label of picture 1: expected 0 to 9, found 10");
+  ESP_EXPECT_USER_ERROR(ImageDataset::open(dir / "label.bin"),
+                        "label.bin: CIFAR-10 label of picture 1: expected 0 to 9, found 10");
   write(dir / "f/good.bin", cifar_record("\x01", 1));
   write(dir / "f/empty.bin", "");
   ESP_EXPECT_USER_ERROR(ImageDataset::open(dir / "f"), "empty.bin");
@@ -111,7 +113,8 @@ TEST(Idx, WhatIsHostile) {
     ESP_EXPECT_USER_ERROR(ImageDataset::open(dir.path()), fragment);
   };
   const std::string good = idx(kImages, {1, 2, 2}, "abcd"), one = idx(kLabels, {1}, "\x01");
-  refused(idx(0xd03, {1, 2, 2}, "abcd"), one, "x-images-idx3-ubyte: magic number: expected 0x00000803 (bytes in 3 dimensions), found 0x00000d03");
+  refused(idx(0xd03, {1, 2, 2}, "abcd"), one,
+          "x-images-idx3-ubyte: magic number: expected 0x00000803 (bytes in 3 dimensions), found 0x00000d03");
   refused(one, one, "expected 16 bytes, found 9");
   refused(idx(kImages, {2, 2, 2}, "abcd"), one, "bytes: expected 24 for [2, 2, 2] values, found 20");
   refused(good + "e", one, "expected 20 for [1, 2, 2] values, found 21");
@@ -122,7 +125,8 @@ TEST(Idx, WhatIsHostile) {
 }
 
 TEST(Idx, PackedBombsAndDamage) {
-  ESP_EXPECT_USER_ERROR(ImageDataset::open(test::image_fixtures() / "bomb-images-idx3-ubyte.gz"), "expected 40 for [3, 2, 4] values, found more");
+  ESP_EXPECT_USER_ERROR(ImageDataset::open(test::image_fixtures() / "bomb-images-idx3-ubyte.gz"),
+                        "expected 40 for [3, 2, 4] values, found more");
   test::TempDir dir;
   const std::string whole = test::image_fixture("tiny-images-idx3-ubyte.gz");
   std::filesystem::copy(test::image_fixtures() / "tiny-labels-idx1-ubyte.gz", dir / "tiny-labels-idx1-ubyte.gz");
@@ -141,7 +145,8 @@ TEST(Idx, MissingLabelsAndSeveralPairs) {
   write(dir / "a-images-idx3-ubyte", idx(kImages, {1, 2, 2}, "abcd"));
   ESP_EXPECT_USER_ERROR(ImageDataset::open(dir.path()), "no file of labels beside it; expected a-labels-idx1-ubyte");
   write(dir / "b-images-idx3-ubyte", "");
-  ESP_EXPECT_USER_ERROR(ImageDataset::open(dir.path()), "2 IDX files of images in this folder; name one of a-images-idx3-ubyte, b-images-idx3-ubyte");
+  ESP_EXPECT_USER_ERROR(ImageDataset::open(dir.path()),
+                        "2 IDX files of images in this folder; name one of a-images-idx3-ubyte, b-images-idx3-ubyte");
 }
 
 TEST(ClassFolders, SortedNamesAreTheLabels) {
@@ -204,8 +209,9 @@ TEST(ImageData, TheHashIsOfNamesWithinTheFolderAndContents) {
     write(dir / "set/x-labels-idx1-ubyte", idx(kLabels, {1}, "\x01"));
   }
   const auto hash = [](const std::filesystem::path& path) { return image_data_sha256(*ImageDataset::open(path), 1); };
-  const std::string expected = sha256_of(
-      fmt::format("{}  x-images-idx3-ubyte\n{}  x-labels-idx1-ubyte\n", sha256_of(idx(kImages, {1, 2, 2}, "abcd")), sha256_of(idx(kLabels, {1}, "\x01"))));
+  const std::string expected =
+      sha256_of(fmt::format("{}  x-images-idx3-ubyte\n{}  x-labels-idx1-ubyte\n",
+                            sha256_of(idx(kImages, {1, 2, 2}, "abcd")), sha256_of(idx(kLabels, {1}, "\x01"))));
   EXPECT_EQ(hash(one / "set"), expected);
   EXPECT_EQ(hash(two / "set/"), expected);
   EXPECT_EQ(hash(two / "set/x-images-idx3-ubyte"), expected);

@@ -9,7 +9,9 @@
 
 namespace espalier::test {
 
-inline std::filesystem::path image_fixtures() { return std::filesystem::path(ESPALIER_SOURCE_DIR) / "tests/io/data/images"; }
+inline std::filesystem::path image_fixtures() {
+  return std::filesystem::path(ESPALIER_SOURCE_DIR) / "tests/io/data/images";
+}
 inline std::string image_fixture(const std::string& name) { return read_file(image_fixtures() / name, 1 << 20); }
 
 inline void write(const std::filesystem::path& path, std::string_view bytes) {
@@ -25,7 +27,8 @@ inline std::string cifar_record(std::string labels, int first) {
 }
 
 inline std::string big_endian(uint32_t value) {
-  return {static_cast<char>(value >> 24), static_cast<char>(value >> 16), static_cast<char>(value >> 8), static_cast<char>(value)};
+  return {static_cast<char>(value >> 24), static_cast<char>(value >> 16), static_cast<char>(value >> 8),
+          static_cast<char>(value)};
 }
 
 inline std::string idx(uint32_t magic, std::vector<uint32_t> dims, const std::string& values) {

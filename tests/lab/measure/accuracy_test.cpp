@@ -132,15 +132,19 @@ TEST(Accuracy, TheBatchDoesNotMatter) {
 }
 
 TEST(Accuracy, MistakesAreNamed) {
-  ESP_EXPECT_USER_ERROR(measure_accuracy(scoring({1, 2}), bytes(10, 5), kPlain), "formula: labels: expected below the model's 2 classes, found 4");
-  ESP_EXPECT_USER_ERROR(measure_accuracy(scoring({1, INFINITY}), bytes(10, 2), kPlain), "formula: picture 0: the model's scores are not finite");
+  ESP_EXPECT_USER_ERROR(measure_accuracy(scoring({1, 2}), bytes(10, 5), kPlain),
+                        "formula: labels: expected below the model's 2 classes, found 4");
+  ESP_EXPECT_USER_ERROR(measure_accuracy(scoring({1, INFINITY}), bytes(10, 2), kPlain),
+                        "formula: picture 0: the model's scores are not finite");
   const Graph two = scoring({1, 2}), three = scoring({1, 2, 3});
-  ESP_EXPECT_USER_ERROR(measure_accuracy(two, bytes(10, 2), kPlain, 0, 0, &three), "--against: classes: expected 2, found 3");
+  ESP_EXPECT_USER_ERROR(measure_accuracy(two, bytes(10, 2), kPlain, 0, 0, &three),
+                        "--against: classes: expected 2, found 3");
   test::Network n;
   n.input("x", {1, 1, 1, 1});
   n.input("y", {1, 1, 1, 1});
   n.output(n.add("x", "y", "z"));
-  ESP_EXPECT_USER_ERROR(measure_accuracy(n.graph, bytes(2, 2), kPlain), "model: inputs: expected one, the pictures, found 2");
+  ESP_EXPECT_USER_ERROR(measure_accuracy(n.graph, bytes(2, 2), kPlain),
+                        "model: inputs: expected one, the pictures, found 2");
   const Graph map = [] {
     test::Network conv;
     conv.input("x", {1, 1, 2, 2});
@@ -148,7 +152,8 @@ TEST(Accuracy, MistakesAreNamed) {
     conv.infer();
     return std::move(conv.graph);
   }();
-  ESP_EXPECT_USER_ERROR(measure_accuracy(map, bytes(2, 2), {.channels = 1, .height = 2, .width = 2}), "class scores: expected [2, classes], found [2, 2, 2, 2]");
+  ESP_EXPECT_USER_ERROR(measure_accuracy(map, bytes(2, 2), {.channels = 1, .height = 2, .width = 2}),
+                        "class scores: expected [2, classes], found [2, 2, 2, 2]");
 }
 
 }  // namespace

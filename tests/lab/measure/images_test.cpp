@@ -40,19 +40,24 @@ TEST(ImageBatch, GreyBecomesColourAndBack) {
   const FormulaPictures grey(1, 1, 2, 1, [](int64_t, int64_t p) { return static_cast<uint8_t>(p * 10); });
   const int64_t zero = 0;
   const at::Tensor colours = image_bytes(grey, {&zero, 1}, {.channels = 3, .height = 2, .width = 2});
-  for (int64_t c = 0; c < 3; ++c) EXPECT_TRUE(at::equal(colours[0][c].flatten(), at::tensor({0, 10, 20, 30}, at::kByte)));
+  for (int64_t c = 0; c < 3; ++c)
+    EXPECT_TRUE(at::equal(colours[0][c].flatten(), at::tensor({0, 10, 20, 30}, at::kByte)));
   EXPECT_EQ(image_bytes(two_by_two(), {&zero, 1}, {.channels = 1, .height = 2, .width = 2}).size(1), 1);
 }
 
 TEST(ImageBatch, ResizesThenCropsTheCentre) {
-  const FormulaPictures flat(1, 1, 10, 3, [](int64_t, int64_t p) { return static_cast<uint8_t>(p / 3 % 10 < 5 ? 0 : 200); });
+  const FormulaPictures flat(1, 1, 10, 3,
+                             [](int64_t, int64_t p) { return static_cast<uint8_t>(p / 3 % 10 < 5 ? 0 : 200); });
   const int64_t zero = 0;
-  const at::Tensor cropped = image_bytes(flat, {&zero, 1}, {.channels = 3, .height = 4, .width = 6, .resize_short = 20});
+  const at::Tensor cropped =
+      image_bytes(flat, {&zero, 1}, {.channels = 3, .height = 4, .width = 6, .resize_short = 20});
   EXPECT_EQ(cropped.sizes(), (at::IntArrayRef{1, 3, 4, 6}));
   EXPECT_EQ(cropped[0][0][0][0].item<int>(), 0);
   EXPECT_EQ(cropped[0][2][3][5].item<int>(), 200);
-  EXPECT_EQ(image_bytes(flat, {&zero, 1}, {.channels = 3, .height = 3, .width = 5}).sizes(), (at::IntArrayRef{1, 3, 3, 5}));
-  EXPECT_EQ(image_bytes(flat, {&zero, 1}, {.channels = 3}).sizes(), (at::IntArrayRef{1, 3, 10, 10}));  // a model of any size
+  EXPECT_EQ(image_bytes(flat, {&zero, 1}, {.channels = 3, .height = 3, .width = 5}).sizes(),
+            (at::IntArrayRef{1, 3, 3, 5}));
+  EXPECT_EQ(image_bytes(flat, {&zero, 1}, {.channels = 3}).sizes(),
+            (at::IntArrayRef{1, 3, 10, 10}));  // a model of any size
 }
 
 TEST(ImageBatch, TheNumberOfThreadsDoesNotMatter) {
@@ -81,12 +86,16 @@ class Mixed : public ImageDataset {
 };
 
 TEST(ImageBatch, MistakesAreNamed) {
-  ESP_EXPECT_USER_ERROR(image_bytes(two_by_two(), kBoth, {.channels = 4, .height = 2, .width = 2}), "channels: expected 1 (grey) or 3 (colours), found 4");
-  ESP_EXPECT_USER_ERROR(image_bytes(two_by_two(), kBoth, {.channels = 3, .height = 9, .width = 2, .resize_short = 8}), "expected at least 9, found 8");
+  ESP_EXPECT_USER_ERROR(image_bytes(two_by_two(), kBoth, {.channels = 4, .height = 2, .width = 2}),
+                        "channels: expected 1 (grey) or 3 (colours), found 4");
+  ESP_EXPECT_USER_ERROR(image_bytes(two_by_two(), kBoth, {.channels = 3, .height = 9, .width = 2, .resize_short = 8}),
+                        "expected at least 9, found 8");
   ImageInput input{.channels = 3, .height = 2, .width = 2};
   input.mean = {1};
-  ESP_EXPECT_USER_ERROR(image_bytes(two_by_two(), kBoth, input), "mean and std: expected 3 numbers, one a channel, found 1");
-  ESP_EXPECT_USER_ERROR(image_bytes(Mixed(), kBoth, {.channels = 1}), "mixed: pictures for a model without a fixed input size: expected all 3x3, found 2x2");
+  ESP_EXPECT_USER_ERROR(image_bytes(two_by_two(), kBoth, input),
+                        "mean and std: expected 3 numbers, one a channel, found 1");
+  ESP_EXPECT_USER_ERROR(image_bytes(Mixed(), kBoth, {.channels = 1}),
+                        "mixed: pictures for a model without a fixed input size: expected all 3x3, found 2x2");
 }
 
 }  // namespace

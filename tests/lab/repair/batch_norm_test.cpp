@@ -25,7 +25,8 @@ std::vector<at::Tensor> batches() {
 TEST(ReestimateBatchNorm, IsPyTorchsCumulativeAverage) {
   Graph graph = small_classifier();
   reestimate_batch_norm(graph, batches());
-  const Json wanted = read_json(std::filesystem::path(ESPALIER_SOURCE_DIR) / "tests/lab/data/classifier_training.json").at("reestimated");
+  const Json wanted = read_json(std::filesystem::path(ESPALIER_SOURCE_DIR) / "tests/lab/data/classifier_training.json")
+                          .at("reestimated");
   for (const auto& [name, values] : wanted.items()) {
     const auto found = graph.parameter(name).load().to_floats();
     for (size_t i = 0; i < found.size(); ++i) EXPECT_NEAR(found[i], values[i].get<double>(), 1e-5) << name << " " << i;

@@ -39,8 +39,10 @@ TEST(ClassifierRepair, BatchNormsFromTheRunsSamples) {
   reestimate_batch_norm(expected, at::tensor_split(job.image_samples(7).pixels, 3));
   repair_model(job, "bn", {{"batch", "3"}});
   for (const char* name : {"c1.bn.mean", "c2.bn.var.weight"})
-    EXPECT_EQ(trial.model.graph.parameter(name).load().to_floats(), expected.parameter(name).load().to_floats()) << name;
-  EXPECT_EQ(trial.model.graph.parameter("c1.w").load().to_floats(), test::small_classifier().parameter("c1.w").load().to_floats());
+    EXPECT_EQ(trial.model.graph.parameter(name).load().to_floats(), expected.parameter(name).load().to_floats())
+        << name;
+  EXPECT_EQ(trial.model.graph.parameter("c1.w").load().to_floats(),
+            test::small_classifier().parameter("c1.w").load().to_floats());
 }
 
 TEST(ClassifierRepair, FineTuningKeepsTheMethodsMasks) {
@@ -62,12 +64,15 @@ TEST(ClassifierRepair, FineTuningKeepsTheMethodsMasks) {
 TEST(ClassifierRepair, OptionsAreCheckedBeforeAnyWork) {
   PictureTrial trial;
   const PruneJob job = trial.job();
-  EXPECT_NO_THROW(check_repair(job, "finetune", {{"epochs", "2"}, {"optimiser", "adamw"}, {"momentum", "0"}, {"augment", "true"}}));
+  EXPECT_NO_THROW(
+      check_repair(job, "finetune", {{"epochs", "2"}, {"optimiser", "adamw"}, {"momentum", "0"}, {"augment", "true"}}));
   EXPECT_NO_THROW(check_repair(job, "bn", {{"samples", "64"}, {"batch", "8"}}));
   ESP_EXPECT_USER_ERROR(check_repair(job, "bn", {{"lr", "1"}}), "unknown option 'repair.lr'; it takes samples, batch");
-  ESP_EXPECT_USER_ERROR(check_repair(job, "finetune", {{"optimiser", "adam"}}), "one of sgd, adamw, found 'adam' (did you mean 'adamw'?)");
+  ESP_EXPECT_USER_ERROR(check_repair(job, "finetune", {{"optimiser", "adam"}}),
+                        "one of sgd, adamw, found 'adam' (did you mean 'adamw'?)");
   ESP_EXPECT_USER_ERROR(check_repair(job, "distill", {{"length", "64"}}), "unknown option 'repair.length'");
-  ESP_EXPECT_USER_ERROR(check_repair(job, "finetune", {{"augment", "maybe"}}), "repair.augment: expected true or false");
+  ESP_EXPECT_USER_ERROR(check_repair(job, "finetune", {{"augment", "maybe"}}),
+                        "repair.augment: expected true or false");
   ESP_EXPECT_USER_ERROR(check_repair(job, "finetune", {{"smoothing", "1"}}), "a share below 1");
   ESP_EXPECT_USER_ERROR(check_repair(job, "finetune", {{"momentum", "-1"}}), "a number from 0 on");
   ESP_EXPECT_USER_ERROR(check_repair(job, "lora", {}), "--repair lora is for language models");
@@ -83,7 +88,8 @@ TEST(ClassifierRepair, ModelAndDataMustSuitTheKind) {
   ESP_EXPECT_USER_ERROR(check_repair(no_pictures.job(), "finetune", {}), "--repair finetune needs pictures");
   PictureTrial plain;
   plain.model.graph = std::move(test::grouped_network().graph);
-  ESP_EXPECT_USER_ERROR(check_repair(plain.job(), "bn", {}), "--repair bn: small has no batch norms with running statistics");
+  ESP_EXPECT_USER_ERROR(check_repair(plain.job(), "bn", {}),
+                        "--repair bn: small has no batch norms with running statistics");
   PictureTrial text;
   text.model.task = Task::kText;
   text.model.context_length = 8;

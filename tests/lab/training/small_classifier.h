@@ -31,7 +31,8 @@ class FormulaPictures : public ImageDataset {
 };
 
 inline FormulaPictures eight_pictures() {
-  return {8, 3, 6, 3, [](int64_t i, int64_t p) { return static_cast<uint8_t>((i * 61 + p * 29 + (p * p) % 17 * 7) % 256); }};
+  return {8, 3, 6, 3,
+          [](int64_t i, int64_t p) { return static_cast<uint8_t>((i * 61 + p * 29 + (p * p) % 17 * 7) % 256); }};
 }
 
 inline ImageInput small_input() {
@@ -41,9 +42,11 @@ inline ImageInput small_input() {
   return input;
 }
 
-inline std::string unbiased_conv(Network& n, const std::string& x, const std::string& name, Shape weight, int64_t stride) {
+inline std::string unbiased_conv(Network& n, const std::string& x, const std::string& name, Shape weight,
+                                 int64_t stride) {
   n.param(name + ".w", std::move(weight));
-  n.node("Conv", {x}, {name}, {{"weight", name + ".w"}}, {{"strides", List{stride, stride}}, {"pads", List{1, 1, 1, 1}}});
+  n.node("Conv", {x}, {name}, {{"weight", name + ".w"}},
+         {{"strides", List{stride, stride}}, {"pads", List{1, 1, 1, 1}}});
   return name;
 }
 

@@ -24,7 +24,8 @@ bool is_record_file(const fs::path& path) {
   std::error_code error;
   if (path.extension() != ".bin" || !fs::is_regular_file(path, error)) return false;
   const auto size = static_cast<int64_t>(fs::file_size(path, error));
-  return !error && size > 0 && std::any_of(std::begin(kKinds), std::end(kKinds), [&](const Kind& kind) { return size % kind.record() == 0; });
+  return !error && size > 0 &&
+         std::any_of(std::begin(kKinds), std::end(kKinds), [&](const Kind& kind) { return size % kind.record() == 0; });
 }
 
 std::vector<fs::path> bin_files(const fs::path& path) {
@@ -91,7 +92,8 @@ class Cifar : public ImageDataset {
 
   const File& file_of(int64_t i) const {
     ESP_ASSERT(i >= 0 && i < size_);
-    return *std::upper_bound(files_.begin(), files_.end(), i, [](int64_t at, const File& file) { return at < file.end; });
+    return *std::upper_bound(files_.begin(), files_.end(), i,
+                             [](int64_t at, const File& file) { return at < file.end; });
   }
   const uint8_t* record(int64_t i) const {
     const File& file = file_of(i);
@@ -102,11 +104,14 @@ class Cifar : public ImageDataset {
   // By the files' sizes; where both fit, by the first label, which only CIFAR-100 has above 9 in its second byte too.
   const Kind* choose_kind() const {
     for (const Kind& kind : kKinds) {
-      const auto fits = [&](const File& file) { return file.map->size() % static_cast<uint64_t>(kind.record()) == 0 && labels_fit(file, kind); };
+      const auto fits = [&](const File& file) {
+        return file.map->size() % static_cast<uint64_t>(kind.record()) == 0 && labels_fit(file, kind);
+      };
       if (std::all_of(files_.begin(), files_.end(), fits)) return &kind;
     }
     for (const Kind& kind : kKinds)  // for the error about a label
-      if (std::all_of(files_.begin(), files_.end(), [&](const File& file) { return file.map->size() % static_cast<uint64_t>(kind.record()) == 0; }))
+      if (std::all_of(files_.begin(), files_.end(),
+                      [&](const File& file) { return file.map->size() % static_cast<uint64_t>(kind.record()) == 0; }))
         return &kind;
     for (const File& file : files_)
       if (!is_record_file(file.map->path())) bad_size(file);
@@ -146,6 +151,8 @@ bool recognise(const fs::path& path) {
 
 }  // namespace
 
-const ImageFormat kCifarFormat = {recognise, [](const fs::path& path) -> std::shared_ptr<const ImageDataset> { return std::make_shared<Cifar>(path); }};
+const ImageFormat kCifarFormat = {recognise, [](const fs::path& path) -> std::shared_ptr<const ImageDataset> {
+                                    return std::make_shared<Cifar>(path);
+                                  }};
 
 }  // namespace espalier

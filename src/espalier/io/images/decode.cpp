@@ -10,12 +10,15 @@
 namespace espalier {
 
 void check_picture_size(uint64_t width, uint64_t height, uint64_t most_pixels, const std::string& where) {
-  if (width == 0 || height == 0) throw UserError(where, "picture", "at least one pixel", fmt::format("{}x{}", width, height));
+  if (width == 0 || height == 0)
+    throw UserError(where, "picture", "at least one pixel", fmt::format("{}x{}", width, height));
   const uint64_t pixels = width * height;  // both are below 2^32
   if (pixels > static_cast<uint64_t>(kMaxPixels))
-    throw UserError(where, "picture", fmt::format("at most {} pixels", kMaxPixels), fmt::format("{}x{}", width, height));
+    throw UserError(where, "picture", fmt::format("at most {} pixels", kMaxPixels),
+                    fmt::format("{}x{}", width, height));
   if (pixels > most_pixels)
-    throw UserError(where, "picture", fmt::format("at most the {} pixels that a file of this size can hold", most_pixels),
+    throw UserError(where, "picture",
+                    fmt::format("at most the {} pixels that a file of this size can hold", most_pixels),
                     fmt::format("{}x{}", width, height));
 }
 
@@ -35,7 +38,8 @@ Picture read_picture(const std::filesystem::path& path) {
 
 bool is_picture_name(const std::filesystem::path& path) {
   std::string extension = path.extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(), [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
+  std::transform(extension.begin(), extension.end(), extension.begin(),
+                 [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
   return extension == ".jpg" || extension == ".jpeg" || extension == ".png";
 }
 

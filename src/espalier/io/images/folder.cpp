@@ -42,7 +42,8 @@ class PictureFiles : public ImageDataset {
   Picture picture(int64_t i) const override { return read_picture(path_ / entries_.at(static_cast<size_t>(i)).file); }
   std::vector<fs::path> files(int64_t count) const override {
     std::vector<fs::path> paths;
-    for (size_t i = 0; i < entries_.size() && static_cast<int64_t>(i) < count; ++i) paths.push_back(path_ / entries_[i].file);
+    for (size_t i = 0; i < entries_.size() && static_cast<int64_t>(i) < count; ++i)
+      paths.push_back(path_ / entries_[i].file);
     return paths;
   }
 
@@ -72,7 +73,8 @@ class Listed : public PictureFiles {
  public:
   explicit Listed(const fs::path& data) : PictureFiles(data), list_((data / kListName).string()) {
     const std::string text = read_file(list_, kMaxListBytes);
-    if (const size_t valid = valid_utf8_prefix(text); valid != text.size()) user_error("{}: not valid UTF-8 at byte {}", list_, valid);
+    if (const size_t valid = valid_utf8_prefix(text); valid != text.size())
+      user_error("{}: not valid UTF-8 at byte {}", list_, valid);
     std::set<std::string> seen;
     int64_t line_number = 0;
     for (size_t begin = 0; begin < text.size();) {
@@ -91,14 +93,17 @@ class Listed : public PictureFiles {
   void add(std::string_view line, int64_t number, std::set<std::string>& seen) {
     const std::string here = fmt::format("{}: line {}", list_, number);
     const size_t tab = line.find('\t');
-    if (tab == std::string_view::npos) throw UserError(here, "fields", "a file, a tab and a class index", fmt::format("'{}'", printable(line)));
+    if (tab == std::string_view::npos)
+      throw UserError(here, "fields", "a file, a tab and a class index", fmt::format("'{}'", printable(line)));
     const std::string file(line.substr(0, tab));
     const std::string_view index = line.substr(tab + 1, line.find('\t', tab + 1) - tab - 1);
     int64_t label = -1;
     const auto [end, error] = std::from_chars(index.data(), index.data() + index.size(), label);
     if (error != std::errc() || end != index.data() + index.size() || label < 0 || label >= kMaxClasses) {
-      if (number == 1 && !index.empty() && !std::isdigit(static_cast<unsigned char>(index[0])) && index[0] != '-') return;  // a header
-      throw UserError(here, "class index", fmt::format("0 to {}", kMaxClasses - 1), fmt::format("'{}'", printable(index)));
+      if (number == 1 && !index.empty() && !std::isdigit(static_cast<unsigned char>(index[0])) && index[0] != '-')
+        return;  // a header
+      throw UserError(here, "class index", fmt::format("0 to {}", kMaxClasses - 1),
+                      fmt::format("'{}'", printable(index)));
     }
     check_file(file, here);
     if (!seen.insert(file).second) user_error("{}: '{}' stands here a second time", here, printable(file));
@@ -119,13 +124,15 @@ class Listed : public PictureFiles {
 
 }  // namespace
 
-const ImageFormat kLabelsTsvFormat = {[](const fs::path& path) { return is_file(path / kListName); },
-                                      [](const fs::path& path) -> std::shared_ptr<const ImageDataset> { return std::make_shared<Listed>(path); }};
+const ImageFormat kLabelsTsvFormat = {
+    [](const fs::path& path) { return is_file(path / kListName); },
+    [](const fs::path& path) -> std::shared_ptr<const ImageDataset> { return std::make_shared<Listed>(path); }};
 
 const ImageFormat kClassFolderFormat = {
     [](const fs::path& path) {
       const auto entries = sorted_entries(path);
-      return std::any_of(entries.begin(), entries.end(), [](const fs::path& entry) { return is_folder(entry) && !pictures_in(entry).empty(); });
+      return std::any_of(entries.begin(), entries.end(),
+                         [](const fs::path& entry) { return is_folder(entry) && !pictures_in(entry).empty(); });
     },
     [](const fs::path& path) -> std::shared_ptr<const ImageDataset> { return std::make_shared<ClassFolders>(path); }};
 

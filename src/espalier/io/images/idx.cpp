@@ -27,7 +27,8 @@ class IdxFile {
     const uint64_t total = header + count();
     if (packed) {
       unpacked_ = gunzip(bytes(), total + 1, where_);
-      check_size(unpacked_.size() > total ? "more" : fmt::format("{}", unpacked_.size()), unpacked_.size() == total, total);
+      check_size(unpacked_.size() > total ? "more" : fmt::format("{}", unpacked_.size()), unpacked_.size() == total,
+                 total);
       values_ = unpacked_.data() + header;
     } else {
       check_size(fmt::format("{}", map_->size()), map_->size() == total, total);
@@ -57,9 +58,11 @@ class IdxFile {
       return uint32_t{head[at]} << 24 | uint32_t{head[at + 1]} << 16 | uint32_t{head[at + 2]} << 8 | head[at + 3];
     };
     const uint32_t magic = 0x0800 + static_cast<uint32_t>(rank);
-    if (head.size() < 4 + 4 * rank) throw UserError(where_, "IDX header", fmt::format("{} bytes", 4 + 4 * rank), fmt::format("{}", head.size()));
+    if (head.size() < 4 + 4 * rank)
+      throw UserError(where_, "IDX header", fmt::format("{} bytes", 4 + 4 * rank), fmt::format("{}", head.size()));
     if (number(0) != magic)
-      throw UserError(where_, "magic number", fmt::format("0x{:08x} (bytes in {} dimension{})", magic, rank, rank == 1 ? "" : "s"),
+      throw UserError(where_, "magic number",
+                      fmt::format("0x{:08x} (bytes in {} dimension{})", magic, rank, rank == 1 ? "" : "s"),
                       fmt::format("0x{:08x}", number(0)));
     uint64_t product = 1;
     for (size_t i = 0; i < rank; ++i) {
@@ -93,7 +96,8 @@ std::vector<fs::path> images_files(const fs::path& path) {
   std::error_code error;
   if (fs::is_directory(path, error)) {
     auto entries = sorted_entries(path);
-    std::erase_if(entries, [&](const fs::path& entry) { return !is_images_name(entry) || !fs::is_regular_file(entry, error); });
+    std::erase_if(entries,
+                  [&](const fs::path& entry) { return !is_images_name(entry) || !fs::is_regular_file(entry, error); });
     return entries;
   }
   if (fs::exists(path, error)) return is_images_name(path) ? std::vector{path} : std::vector<fs::path>();
@@ -116,12 +120,14 @@ fs::path labels_file(const fs::path& images) {
 
 class Idx : public ImageDataset {
  public:
-  Idx(const fs::path& data, const fs::path& images) : ImageDataset(data), images_(images, 3), labels_(labels_file(images), 1) {
+  Idx(const fs::path& data, const fs::path& images)
+      : ImageDataset(data), images_(images, 3), labels_(labels_file(images), 1) {
     const Shape& dims = images_.dims();
     if (dims[1] > kMaxPixels / dims[2])
       throw UserError(images.string(), "picture", fmt::format("at most {} pixels", kMaxPixels), to_string(dims));
     if (labels_.dims()[0] != dims[0])
-      throw UserError(labels_.path().string(), "labels", fmt::format("{}, one a picture", dims[0]), fmt::format("{}", labels_.dims()[0]));
+      throw UserError(labels_.path().string(), "labels", fmt::format("{}, one a picture", dims[0]),
+                      fmt::format("{}", labels_.dims()[0]));
     classes_ = 1 + *std::max_element(labels_.values(), labels_.values() + dims[0]);
   }
 
@@ -147,7 +153,8 @@ std::shared_ptr<const ImageDataset> open(const fs::path& path) {
   if (files.size() > 1) {
     std::string names;
     for (const auto& file : files) names += (names.empty() ? "" : ", ") + file.filename().string();
-    user_error("{}: {} IDX files of images in this folder; name one of {}", path.string(), files.size(), printable(names, 400));
+    user_error("{}: {} IDX files of images in this folder; name one of {}", path.string(), files.size(),
+               printable(names, 400));
   }
   return std::make_shared<Idx>(path, files.at(0));
 }

@@ -9,7 +9,7 @@
 namespace espalier {
 namespace {
 
-constexpr uint64_t kMaxDeflateRatio = 1032;  // deflate cannot pack better
+constexpr uint64_t kMaxDeflateRatio = 1032;            // deflate cannot pack better
 constexpr png_alloc_size_t kMaxChunkBytes = 8u << 20;  // of texts and profiles, which nobody reads
 
 class PngReader {

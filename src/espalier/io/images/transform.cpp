@@ -45,7 +45,8 @@ Taps bilinear_taps(int64_t from, int64_t to) {
 uint8_t to_byte(int32_t sum) { return static_cast<uint8_t>(std::clamp(sum >> kPrecisionBits, 0, 255)); }
 
 // Along the first of the two inner dimensions of [outer, length, inner].
-std::vector<uint8_t> resample(const std::vector<uint8_t>& in, int64_t outer, int64_t length, int64_t inner, int64_t to) {
+std::vector<uint8_t> resample(const std::vector<uint8_t>& in, int64_t outer, int64_t length, int64_t inner,
+                              int64_t to) {
   const Taps taps = bilinear_taps(length, to);
   std::vector<uint8_t> out(static_cast<size_t>(outer * to * inner));
   std::vector<int32_t> sums(static_cast<size_t>(inner));
@@ -104,9 +105,11 @@ Picture resize(const Picture& picture, int64_t height, int64_t width) {
 
 Picture resize_shorter_side(const Picture& picture, int64_t length) {
   const auto other = [&](int64_t longer, int64_t shorter) {
-    const auto side = static_cast<int64_t>(static_cast<double>(length) * static_cast<double>(longer) / static_cast<double>(shorter));
+    const auto side =
+        static_cast<int64_t>(static_cast<double>(length) * static_cast<double>(longer) / static_cast<double>(shorter));
     if (side > kMaxPixels / length)
-      throw UserError("picture", "resized to a shorter side of " + fmt::format("{}", length), fmt::format("at most {} pixels", kMaxPixels),
+      throw UserError("picture", "resized to a shorter side of " + fmt::format("{}", length),
+                      fmt::format("at most {} pixels", kMaxPixels),
                       fmt::format("{}x{}", picture.width, picture.height));
     return side;
   };

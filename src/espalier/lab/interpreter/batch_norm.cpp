@@ -9,7 +9,8 @@ namespace {
 at::Tensor by_batch_statistics(const KernelContext& c, const at::Tensor& mean, const at::Tensor& var) {
   const at::Tensor& x = c.inputs[0];
   if (x.numel() <= x.size(1))
-    throw UserError(c.node.name, "values a channel", "at least 2 to take statistics of", fmt::format("{}", x.numel() / std::max<int64_t>(1, x.size(1))));
+    throw UserError(c.node.name, "values a channel", "at least 2 to take statistics of",
+                    fmt::format("{}", x.numel() / std::max<int64_t>(1, x.size(1))));
   return std::get<0>(at::native_batch_norm(x, c.optional_param("weight"), c.optional_param("bias"), mean, var, true,
                                            *c.batch_momentum, c.node.real("epsilon")));
 }
@@ -29,9 +30,11 @@ at::Tensor by_definition(const KernelContext& c, const at::Tensor& mean, const a
 const RegisterKernel registered("BatchNorm", [](const KernelContext& c) -> std::vector<at::Tensor> {
   const at::Tensor mean = c.optional_param("mean"), var = c.optional_param("var");
   if (c.batch_momentum) return {by_batch_statistics(c, mean, var)};
-  const bool wants_gradients = at::GradMode::is_enabled() && ((mean.defined() && mean.requires_grad()) || (var.defined() && var.requires_grad()));
+  const bool wants_gradients = at::GradMode::is_enabled() &&
+                               ((mean.defined() && mean.requires_grad()) || (var.defined() && var.requires_grad()));
   if (!mean.defined() || !var.defined() || wants_gradients) return {by_definition(c, mean, var)};
-  return {at::batch_norm(c.inputs[0], c.optional_param("weight"), c.optional_param("bias"), mean, var, false, 0, c.node.real("epsilon"), false)};
+  return {at::batch_norm(c.inputs[0], c.optional_param("weight"), c.optional_param("bias"), mean, var, false, 0,
+                         c.node.real("epsilon"), false)};
 });
 
 }  // namespace

@@ -108,7 +108,9 @@ struct ClassCounts {
   int64_t labelled = 0, predicted = 0, both = 0;
 };
 
-double ratio(int64_t part, int64_t whole) { return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole); }
+double ratio(int64_t part, int64_t whole) {
+  return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
+}
 
 }  // namespace
 
@@ -140,7 +142,8 @@ MacroFigures macro_figures(const std::vector<int64_t>& labels, const std::vector
     macro.f1 += ratio(2 * n.both, n.predicted + n.labelled);
     macro.specificity += negatives == 0 ? 1 : ratio(negatives - false_alarms, negatives);
   }
-  for (double* figure : {&macro.f1, &macro.precision, &macro.recall, &macro.specificity}) *figure /= static_cast<double>(classes.size());
+  for (double* figure : {&macro.f1, &macro.precision, &macro.recall, &macro.specificity})
+    *figure /= static_cast<double>(classes.size());
   return macro;
 }
 

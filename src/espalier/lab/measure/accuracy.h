@@ -21,7 +21,8 @@ struct MacroFigures {
 MacroFigures macro_figures(const std::vector<int64_t>& labels, const std::vector<int64_t>& predictions);
 
 struct Accuracy {
-  Estimate top1, top5;  // the label is the best class, or among the best five; of equal scores the lower class is better
+  Estimate top1,
+      top5;  // the label is the best class, or among the best five; of equal scores the lower class is better
   int64_t images = 0;
   double seconds = 0;  // decoding and running this graph
   MacroFigures macro;

@@ -21,7 +21,8 @@ double bytes_a_picture(const Graph& graph) {
   for (const auto& node : graph.nodes) {
     double elements = 0;
     for (const auto* list : {&node.inputs, &node.outputs})
-      for (ValueId value : *list) elements += static_cast<double>(element_count(graph.values[static_cast<size_t>(value)].shape));
+      for (ValueId value : *list)
+        elements += static_cast<double>(element_count(graph.values[static_cast<size_t>(value)].shape));
     most = std::max(most, elements);
   }
   return most * sizeof(float) * 2;
@@ -48,8 +49,10 @@ bool gives_probabilities(const Graph& graph) {
 }
 
 at::Tensor class_log_probabilities(const Graph& graph, const at::Tensor& output, int64_t pictures) {
-  if (output.dim() < 2 || output.size(0) != pictures || output.numel() != pictures * output.size(1) || !output.is_floating_point())
-    throw UserError("model output", "class scores", fmt::format("[{}, classes]", pictures), to_string(output.sizes().vec()));
+  if (output.dim() < 2 || output.size(0) != pictures || output.numel() != pictures * output.size(1) ||
+      !output.is_floating_point())
+    throw UserError("model output", "class scores", fmt::format("[{}, classes]", pictures),
+                    to_string(output.sizes().vec()));
   const at::Tensor scores = output.flatten(1).to(at::kFloat);
   if (gives_probabilities(graph)) return scores.clamp_min(std::numeric_limits<float>::min()).log();
   return at::log_softmax(scores, -1);
@@ -62,7 +65,8 @@ int64_t batch_that_fits(const Graph& graph, const std::vector<int64_t>& shape, i
   std::vector<int64_t> one = shape;
   one.insert(one.begin(), 1);
   infer_shapes(shaped, {one});
-  if (wanted == 0) wanted = std::clamp<int64_t>(static_cast<int64_t>(kBatchBytes / bytes_a_picture(shaped)), 1, kMostPictures);
+  if (wanted == 0)
+    wanted = std::clamp<int64_t>(static_cast<int64_t>(kBatchBytes / bytes_a_picture(shaped)), 1, kMostPictures);
   return takes_batch(shaped, shape, wanted) ? wanted : 1;
 }
 

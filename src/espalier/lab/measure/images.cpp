@@ -14,11 +14,13 @@ void check_input(const ImageInput& input) {
   if (input.channels != 1 && input.channels != 3)
     throw UserError("model input", "channels", "1 (grey) or 3 (colours)", fmt::format("{}", input.channels));
   if (input.resize_short > 0 && input.resize_short < std::max(input.height, input.width))
-    throw UserError("model input", "shorter side before the crop", fmt::format("at least {}", std::max(input.height, input.width)),
+    throw UserError("model input", "shorter side before the crop",
+                    fmt::format("at least {}", std::max(input.height, input.width)),
                     fmt::format("{}", input.resize_short));
   for (const auto* list : {&input.mean, &input.std})
     if (!list->empty() && list->size() != static_cast<size_t>(input.channels))
-      throw UserError("model input", "mean and std", fmt::format("{} numbers, one a channel", input.channels), fmt::format("{}", list->size()));
+      throw UserError("model input", "mean and std", fmt::format("{} numbers, one a channel", input.channels),
+                      fmt::format("{}", list->size()));
 }
 
 Picture prepared(Picture picture, const ImageInput& input) {
@@ -55,7 +57,8 @@ at::Tensor image_bytes(const ImageDataset& dataset, std::span<const int64_t> ind
   check_input(input);
   ESP_ASSERT(!indices.empty());
   const Picture first = prepared(dataset.picture(indices[0]), input);
-  at::Tensor bytes = at::empty({static_cast<int64_t>(indices.size()), first.channels, first.height, first.width}, at::kByte);
+  at::Tensor bytes =
+      at::empty({static_cast<int64_t>(indices.size()), first.channels, first.height, first.width}, at::kByte);
   auto* to = bytes.data_ptr<uint8_t>();
   const int64_t size = bytes.stride(0);
   parallel_for(0, bytes.size(0), 1, [&](int64_t begin, int64_t end) {
@@ -63,7 +66,8 @@ at::Tensor image_bytes(const ImageDataset& dataset, std::span<const int64_t> ind
       const Picture picture = i == 0 ? first : prepared(dataset.picture(indices[static_cast<size_t>(i)]), input);
       if (picture.height != first.height || picture.width != first.width)
         throw UserError(dataset.path().string(), "pictures for a model without a fixed input size",
-                        fmt::format("all {}x{}", first.width, first.height), fmt::format("{}x{}", picture.width, picture.height));
+                        fmt::format("all {}x{}", first.width, first.height),
+                        fmt::format("{}x{}", picture.width, picture.height));
       write_planes(picture, input.bgr, to + i * size);
     }
   });
@@ -72,7 +76,8 @@ at::Tensor image_bytes(const ImageDataset& dataset, std::span<const int64_t> ind
 
 at::Tensor normalised(const at::Tensor& bytes, const ImageInput& input) {
   check_input(input);
-  ESP_ASSERT(bytes.dim() == 4 && bytes.size(1) == input.channels && bytes.is_contiguous() && bytes.scalar_type() == at::kByte);
+  ESP_ASSERT(bytes.dim() == 4 && bytes.size(1) == input.channels && bytes.is_contiguous() &&
+             bytes.scalar_type() == at::kByte);
   at::Tensor pixels = at::empty(bytes.sizes(), at::kFloat);
   const auto* from = bytes.data_ptr<uint8_t>();
   auto* to = pixels.data_ptr<float>();

@@ -12,7 +12,9 @@
 namespace espalier {
 namespace {
 
-bool has_statistics(const Node& node) { return node.op == "BatchNorm" && node.has_param("mean") && node.has_param("var"); }
+bool has_statistics(const Node& node) {
+  return node.op == "BatchNorm" && node.has_param("mean") && node.has_param("var");
+}
 
 }  // namespace
 
@@ -38,7 +40,8 @@ void reestimate_batch_norm(Graph& graph, const std::vector<at::Tensor>& batches)
   Progress progress("batch norms", static_cast<int64_t>(batches.size()), "batch");
   for (size_t i = 0; i < batches.size(); ++i) {
     check_interrupted();
-    interpreter.train_batch_norms(1.0 / static_cast<double>(i + 1));  // makes the running value the average of all so far
+    interpreter.train_batch_norms(1.0 /
+                                  static_cast<double>(i + 1));  // makes the running value the average of all so far
     interpreter.forward(batches[i]);
     progress.advance(1);
   }

@@ -12,7 +12,8 @@ namespace {
 
 constexpr int64_t kSteps = 200;
 
-const std::pair<const char*, ClassifierOptimiser> kOptimisers[] = {{"sgd", ClassifierOptimiser::kSgd}, {"adamw", ClassifierOptimiser::kAdamW}};
+const std::pair<const char*, ClassifierOptimiser> kOptimisers[] = {{"sgd", ClassifierOptimiser::kSgd},
+                                                                   {"adamw", ClassifierOptimiser::kAdamW}};
 
 struct StatisticsOptions {
   int64_t samples = 0, batch = 64;  // samples 0: the run's
@@ -27,7 +28,8 @@ StatisticsOptions statistics_options(const RepairSettings& given) {
 }
 
 ClassifierTraining training_options(const RepairSettings& given) {
-  require_known(given, {"epochs", "steps", "batch", "optimiser", "lr", "momentum", "weight-decay", "smoothing", "warmup", "augment"});
+  require_known(given, {"epochs", "steps", "batch", "optimiser", "lr", "momentum", "weight-decay", "smoothing",
+                        "warmup", "augment"});
   ClassifierTraining options;
   options.epochs = 0;
   options.batch = 64;
@@ -45,7 +47,8 @@ ClassifierTraining training_options(const RepairSettings& given) {
   options.nesterov = options.momentum > 0;
   read_from_zero(given, "weight-decay", options.weight_decay);
   read_from_zero(given, "smoothing", options.label_smoothing);
-  if (options.label_smoothing >= 1) throw UserError("repair", "option repair.smoothing", "a share below 1", fmt::format("{}", options.label_smoothing));
+  if (options.label_smoothing >= 1)
+    throw UserError("repair", "option repair.smoothing", "a share below 1", fmt::format("{}", options.label_smoothing));
   read_from_zero(given, "warmup", options.warmup);
   read_flag(given, "augment", options.augment);
   return options;
@@ -76,8 +79,10 @@ void check_classifier_job(const PruneJob& job, const std::string& kind) {
   const Model& model = job.model();
   if (kind == "bn" && !has_batch_statistics(model.graph))
     user_error("--repair bn: {} has no batch norms with running statistics", model.path.string());
-  if (model.task != Task::kImages) user_error("--repair {}: {} is no classifier of pictures", kind, model.path.string());
-  if (!job.has_images()) user_error("--repair {} needs pictures (--calib: a CIFAR or IDX file, or a folder of images)", kind);
+  if (model.task != Task::kImages)
+    user_error("--repair {}: {} is no classifier of pictures", kind, model.path.string());
+  if (!job.has_images())
+    user_error("--repair {} needs pictures (--calib: a CIFAR or IDX file, or a folder of images)", kind);
 }
 
 RepairSettings classifier_repair_defaults(const std::string& kind) {
@@ -95,7 +100,8 @@ void repair_classifier(PruneJob& job, const std::string& kind, const RepairSetti
   options.seed = job.settings().seed;
   std::optional<Model> dense;
   if (kind == "distill") dense = job.open_dense();
-  train_classifier(job.graph(), job.images(), {}, job.model().image, options, job.masks(), nullptr, dense ? &dense->graph : nullptr);
+  train_classifier(job.graph(), job.images(), {}, job.model().image, options, job.masks(), nullptr,
+                   dense ? &dense->graph : nullptr);
 }
 
 }  // namespace espalier

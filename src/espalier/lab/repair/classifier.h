@@ -22,7 +22,8 @@ class PruneJob;
 bool is_classifier_repair(const PruneJob& job, const std::string& kind);
 
 void check_classifier_repair(const std::string& kind, const RepairSettings& given);
-void check_classifier_job(const PruneJob& job, const std::string& kind);  // UserError unless model and data suit the kind
+void check_classifier_job(const PruneJob& job,
+                          const std::string& kind);  // UserError unless model and data suit the kind
 RepairSettings classifier_repair_defaults(const std::string& kind);
 void repair_classifier(PruneJob& job, const std::string& kind, const RepairSettings& given);
 

@@ -81,7 +81,8 @@ class TrainedWeights {
   }
 
  private:
-  static at::Tensor mask_of(const std::map<std::string, WeightMask>& masks, const std::string& name, const Parameter& parameter) {
+  static at::Tensor mask_of(const std::map<std::string, WeightMask>& masks, const std::string& name,
+                            const Parameter& parameter) {
     const auto mask = masks.find(name);
     if (mask == masks.end()) return {};
     if (mask->second.shape != parameter.shape())
@@ -100,21 +101,25 @@ class TrainedWeights {
 };
 
 template <typename Options>
-std::vector<OptimizerParamGroup> groups_of(const TrainedWeights& weights, const ClassifierTraining& options, Options settings) {
+std::vector<OptimizerParamGroup> groups_of(const TrainedWeights& weights, const ClassifierTraining& options,
+                                           Options settings) {
   std::vector<at::Tensor> decayed, others;
-  for (const auto& [name, leaf] : weights.leaves()) (leaf.dim() > 1 || options.decay_vectors ? decayed : others).push_back(leaf);
+  for (const auto& [name, leaf] : weights.leaves())
+    (leaf.dim() > 1 || options.decay_vectors ? decayed : others).push_back(leaf);
   std::vector<OptimizerParamGroup> groups;
   groups.emplace_back(decayed, std::make_unique<Options>(settings.weight_decay(options.weight_decay)));
   groups.emplace_back(others, std::make_unique<Options>(settings.weight_decay(0)));
   return groups;
 }
 
-std::unique_ptr<torch::optim::Optimizer> make_optimizer(const TrainedWeights& weights, const ClassifierTraining& options) {
+std::unique_ptr<torch::optim::Optimizer> make_optimizer(const TrainedWeights& weights,
+                                                        const ClassifierTraining& options) {
   if (options.optimiser == ClassifierOptimiser::kAdamW) {
     const torch::optim::AdamWOptions settings(options.learning_rate);
     return std::make_unique<torch::optim::AdamW>(groups_of(weights, options, settings), settings);
   }
-  const auto settings = torch::optim::SGDOptions(options.learning_rate).momentum(options.momentum).nesterov(options.nesterov);
+  const auto settings =
+      torch::optim::SGDOptions(options.learning_rate).momentum(options.momentum).nesterov(options.nesterov);
   return std::make_unique<torch::optim::SGD>(groups_of(weights, options, settings), settings);
 }
 
@@ -144,9 +149,15 @@ class Teacher {
 
 class Trainer {
  public:
-  Trainer(const Graph& graph, const ClassifierTraining& options, const std::map<std::string, WeightMask>& masks, const Graph* teacher)
-      : graph_(graph), options_(options), weights_(graph), trained_(graph, weights_, masks), interpreter_(graph, weights_),
-        optimizer_(make_optimizer(trained_, options)), teacher_(teacher ? std::make_unique<Teacher>(*teacher) : nullptr) {
+  Trainer(const Graph& graph, const ClassifierTraining& options, const std::map<std::string, WeightMask>& masks,
+          const Graph* teacher)
+      : graph_(graph),
+        options_(options),
+        weights_(graph),
+        trained_(graph, weights_, masks),
+        interpreter_(graph, weights_),
+        optimizer_(make_optimizer(trained_, options)),
+        teacher_(teacher ? std::make_unique<Teacher>(*teacher) : nullptr) {
     interpreter_.train_batch_norms(options.batch_momentum);
   }
 
@@ -155,8 +166,10 @@ class Trainer {
   void step(const LabelledImages& images, int64_t step, int64_t total) {
     for (auto& group : optimizer_->param_groups()) group.options().set_lr(learning_rate_at(options_, step, total));
     optimizer_->zero_grad();
-    const at::Tensor scores = class_log_probabilities(graph_, interpreter_.forward(images.pixels), images.labels.size(0));
-    const at::Tensor loss = teacher_ ? divergence_of(scores, teacher_->scores(images.pixels)) : loss_of(scores, images.labels, options_.label_smoothing);
+    const at::Tensor scores =
+        class_log_probabilities(graph_, interpreter_.forward(images.pixels), images.labels.size(0));
+    const at::Tensor loss = teacher_ ? divergence_of(scores, teacher_->scores(images.pixels))
+                                     : loss_of(scores, images.labels, options_.label_smoothing);
     const double value = loss.item<double>();
     if (!std::isfinite(value)) user_error("training: the loss became {} at step {}", value, step);
     loss.backward();
@@ -170,7 +183,8 @@ class Trainer {
 
   ClassifierReport report(int64_t epoch, int64_t steps) {
     const double seconds = std::chrono::duration<double>(Clock::now() - since_).count();
-    const ClassifierReport result{epoch, steps, loss_sum_ / static_cast<double>(batches_), static_cast<double>(hits_) / static_cast<double>(seen_),
+    const ClassifierReport result{epoch, steps, loss_sum_ / static_cast<double>(batches_),
+                                  static_cast<double>(hits_) / static_cast<double>(seen_),
                                   static_cast<double>(seen_) / seconds};
     loss_sum_ = 0;
     hits_ = seen_ = batches_ = 0;
@@ -201,12 +215,14 @@ void check_options(const ClassifierTraining& options) {
 
 void check_fits(const Graph& graph, const PictureBatches& batches, const LabelledImages& images) {
   if (batch_that_fits(graph, images.pixels.sizes().slice(1).vec(), batches.batch()) != batches.batch())
-    throw UserError("training", "model", fmt::format("one that takes batches of {} pictures", batches.batch()), "one that takes a single picture");
+    throw UserError("training", "model", fmt::format("one that takes batches of {} pictures", batches.batch()),
+                    "one that takes a single picture");
   Graph shaped = graph.clone();
   infer_shapes(shaped, {images.pixels.sizes().vec()});
   const Shape& out = shaped.values[static_cast<size_t>(shaped.outputs.at(0))].shape;
   if (out.size() < 2 || batches.largest_label() >= out[1])
-    throw UserError("training", "labels", fmt::format("below the model's classes, output {}", to_string(out)), fmt::format("{}", batches.largest_label()));
+    throw UserError("training", "labels", fmt::format("below the model's classes, output {}", to_string(out)),
+                    fmt::format("{}", batches.largest_label()));
 }
 
 int64_t total_steps(const ClassifierTraining& options, int64_t an_epoch) {
@@ -218,18 +234,22 @@ int64_t total_steps(const ClassifierTraining& options, int64_t an_epoch) {
 }  // namespace
 
 double learning_rate_at(const ClassifierTraining& options, int64_t step, int64_t total) {
-  if (step < options.warmup) return options.learning_rate * static_cast<double>(step + 1) / static_cast<double>(options.warmup);
-  const double done = static_cast<double>(step - options.warmup) / static_cast<double>(std::max<int64_t>(1, total - options.warmup));
+  if (step < options.warmup)
+    return options.learning_rate * static_cast<double>(step + 1) / static_cast<double>(options.warmup);
+  const double done =
+      static_cast<double>(step - options.warmup) / static_cast<double>(std::max<int64_t>(1, total - options.warmup));
   if (options.schedule == ClassifierSchedule::kCosine)
-    return options.learning_rate * (options.final_ratio + (1 - options.final_ratio) * 0.5 * (1 + std::cos(std::numbers::pi * done)));
+    return options.learning_rate *
+           (options.final_ratio + (1 - options.final_ratio) * 0.5 * (1 + std::cos(std::numbers::pi * done)));
   double rate = options.learning_rate;
   for (double milestone : options.milestones)
     if (static_cast<double>(step) >= milestone * static_cast<double>(total)) rate *= options.milestone_factor;
   return rate;
 }
 
-void train_classifier(Graph& graph, const ImageDataset& dataset, std::span<const int64_t> indices, const ImageInput& input,
-                      const ClassifierTraining& options, const std::map<std::string, WeightMask>& masks,
+void train_classifier(Graph& graph, const ImageDataset& dataset, std::span<const int64_t> indices,
+                      const ImageInput& input, const ClassifierTraining& options,
+                      const std::map<std::string, WeightMask>& masks,
                       const std::function<void(const ClassifierReport&)>& on_report, const Graph* teacher) {
   check_options(options);
   at::AutoGradMode with_gradients(true);

@@ -31,12 +31,12 @@ struct ClassifierTraining {
   double weight_decay = 0;
   bool decay_vectors = false;  // biases and weights of norms too
   ClassifierSchedule schedule = ClassifierSchedule::kCosine;
-  double final_ratio = 0;                         // the cosine ends at learning_rate · final_ratio
-  std::vector<double> milestones = {0.5, 0.75};   // kSteps: shares of all steps after which the rate falls …
-  double milestone_factor = 0.1;                  // … by this factor
-  int64_t warmup = 0;                             // steps of a linear rise from 0
-  double label_smoothing = 0;                     // share of the target spread over all classes
-  bool augment = false;                           // shifts by up to `shift` pixels into a black border, and mirrors
+  double final_ratio = 0;                        // the cosine ends at learning_rate · final_ratio
+  std::vector<double> milestones = {0.5, 0.75};  // kSteps: shares of all steps after which the rate falls …
+  double milestone_factor = 0.1;                 // … by this factor
+  int64_t warmup = 0;                            // steps of a linear rise from 0
+  double label_smoothing = 0;                    // share of the target spread over all classes
+  bool augment = false;                          // shifts by up to `shift` pixels into a black border, and mirrors
   int64_t shift = 4;
   double batch_momentum = 0.1;  // of running statistics
   uint64_t seed = 0;
@@ -53,9 +53,11 @@ struct ClassifierReport {
 // the training ends well. indices: which pictures (empty: all); a last batch that is not full is left out. teacher: the
 // target is its distribution instead of the labels. on_report is called after every epoch.
 // UserError for a graph that takes one picture at a time, labels above its classes, a loss that is not finite.
-void train_classifier(Graph& graph, const ImageDataset& dataset, std::span<const int64_t> indices, const ImageInput& input,
-                      const ClassifierTraining& options, const std::map<std::string, WeightMask>& masks = {},
-                      const std::function<void(const ClassifierReport&)>& on_report = nullptr, const Graph* teacher = nullptr);
+void train_classifier(Graph& graph, const ImageDataset& dataset, std::span<const int64_t> indices,
+                      const ImageInput& input, const ClassifierTraining& options,
+                      const std::map<std::string, WeightMask>& masks = {},
+                      const std::function<void(const ClassifierReport&)>& on_report = nullptr,
+                      const Graph* teacher = nullptr);
 
 // Of step 0 … total - 1.
 double learning_rate_at(const ClassifierTraining& options, int64_t step, int64_t total);

@@ -43,11 +43,17 @@ std::vector<int64_t> all_or(std::span<const int64_t> indices, const ImageDataset
 
 PictureBatches::PictureBatches(const ImageDataset& dataset, std::span<const int64_t> indices, const ImageInput& input,
                                int64_t batch, PictureAugmentation augmentation, uint64_t seed)
-    : dataset_(dataset), input_(input), indices_(all_or(indices, dataset)), batch_(std::min(batch, count())), augmentation_(augmentation),
-      order_rng_(seed, "training/order"), augment_rng_(seed, "training/augment") {
+    : dataset_(dataset),
+      input_(input),
+      indices_(all_or(indices, dataset)),
+      batch_(std::min(batch, count())),
+      augmentation_(augmentation),
+      order_rng_(seed, "training/order"),
+      augment_rng_(seed, "training/augment") {
   if (batch < 1) throw UserError("training", "batch", "at least 1", fmt::format("{}", batch));
   const at::Tensor one = image_bytes(dataset, std::span(indices_).first(1), input);
-  if (static_cast<double>(one.numel()) * static_cast<double>(count()) <= kMostKeptBytes) kept_ = image_bytes(dataset, indices_, input);
+  if (static_cast<double>(one.numel()) * static_cast<double>(count()) <= kMostKeptBytes)
+    kept_ = image_bytes(dataset, indices_, input);
 }
 
 int64_t PictureBatches::largest_label() const {
@@ -57,7 +63,8 @@ int64_t PictureBatches::largest_label() const {
 }
 
 at::Tensor PictureBatches::bytes_of(std::span<const int64_t> positions) const {
-  if (kept_.defined()) return kept_.index_select(0, at::tensor(std::vector<int64_t>(positions.begin(), positions.end())));
+  if (kept_.defined())
+    return kept_.index_select(0, at::tensor(std::vector<int64_t>(positions.begin(), positions.end())));
   std::vector<int64_t> chosen;
   for (int64_t position : positions) chosen.push_back(indices_[static_cast<size_t>(position)]);
   return image_bytes(dataset_, chosen, input_);

@@ -20,7 +20,7 @@ class PictureBatches {
   PictureBatches(const ImageDataset& dataset, std::span<const int64_t> indices, const ImageInput& input, int64_t batch,
                  PictureAugmentation augmentation, uint64_t seed);
 
-  int64_t batch() const { return batch_; }            // at most the number of pictures
+  int64_t batch() const { return batch_; }  // at most the number of pictures
   int64_t batches_an_epoch() const { return count() / batch_; }
   int64_t largest_label() const;
   LabelledImages next();
