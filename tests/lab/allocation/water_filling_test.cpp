@@ -30,8 +30,12 @@ TEST(WaterFilling, MeetsTheConditionsOfTheOptimum) {
     EXPECT_LE(weighted_sum(costs.params, filled.density), *budget.params * (1 + 1e-12));
     EXPECT_LE(weighted_sum(costs.flops, filled.density), *budget.flops * (1 + 1e-12));
     EXPECT_GT(filled.lambda + filled.mu, 0);
-    if (filled.lambda > 0) EXPECT_NEAR(weighted_sum(costs.params, filled.density) / *budget.params, 1, 1e-9);
-    if (filled.mu > 0) EXPECT_NEAR(weighted_sum(costs.flops, filled.density) / *budget.flops, 1, 1e-9);
+    if (filled.lambda > 0) {
+      EXPECT_NEAR(weighted_sum(costs.params, filled.density) / *budget.params, 1, 1e-9);
+    }
+    if (filled.mu > 0) {
+      EXPECT_NEAR(weighted_sum(costs.flops, filled.density) / *budget.flops, 1, 1e-9);
+    }
     for (size_t l = 0; l < filled.density.size(); ++l) {
       const double price = filled.lambda * costs.params[l] + filled.mu * costs.flops[l];
       if (filled.density[l] < 1) {
@@ -46,8 +50,11 @@ TEST(WaterFilling, MeetsTheConditionsOfTheOptimum) {
 TEST(WaterFilling, OneBudgetGivesEveryCroppedLayerEquallyManyParameters) {
   const LayerCosts costs = random_costs(3);
   const auto filled = fill_densities(costs, {0.3 * sum(costs.params), std::nullopt});
-  for (size_t l = 0; l < filled.density.size(); ++l)
-    if (filled.density[l] < 1) EXPECT_NEAR(filled.density[l] * costs.params[l], 1 / filled.lambda, 1e-6);
+  for (size_t l = 0; l < filled.density.size(); ++l) {
+    if (filled.density[l] < 1) {
+      EXPECT_NEAR(filled.density[l] * costs.params[l], 1 / filled.lambda, 1e-6);
+    }
+  }
 }
 
 TEST(WaterFilling, LooseBudgetsLeaveEverything) {

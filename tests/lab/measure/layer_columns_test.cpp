@@ -57,7 +57,9 @@ TEST_P(LayerColumns, MultiplyToTheOutput) { expect_product({}); }
 
 TEST_P(LayerColumns, AtSomePositions) {
   const at::Tensor positions = sampled_positions(network_.graph, node(), 2, 10, 5);
-  if (GetParam().input.size() == 4) EXPECT_EQ(positions.numel(), 5);
+  if (GetParam().input.size() == 4) {
+    EXPECT_EQ(positions.numel(), 5);
+  }
   expect_product(positions);
 }
 

@@ -45,21 +45,24 @@ void prune(PruneJob& job) {
   job.findings()["layers"] = std::move(layers);
 }
 
+// All arms with one ranking over all groups, so that they differ in the scores and in the update alone.
 Reproduction reproduce(ReproduceContext& context) {
   const double share = 0.3;
-  const auto top1 = [&](const std::string& method, const std::string& data, uint64_t seed) {
-    PictureArmRequest request{.method = method, .sparsity = share, .of = "flops", .seed = seed, .align = 1};
-    if (!data.empty()) request.options["data"] = data;
-    return picture_arm(context, context.vision_model, request).top1;
+  const auto top1 = [&](const std::string& method, std::map<std::string, std::string> options, uint64_t seed = 0) {
+    options.try_emplace("scope", "global");
+    return picture_arm(context, context.vision_model, {.method = method, .sparsity = share, .of = "flops", .options = options, .seed = seed, .align = 1}).top1;
   };
   const double dense = dense_accuracy(context, context.vision_model);
-  const double id = top1("obspa", "id", 0), none = top1("obspa", "none", 0), l1 = top1("l1-channels", "", 0);
-  const double random = (top1("random-channels", "", 0) + top1("random-channels", "", 1) + top1("random-channels", "", 2)) / 3;
+  const double id = top1("obspa", {{"data", "id"}}), none = top1("obspa", {{"data", "none"}}), l1 = top1("08-spa", {{"criterion", "l1"}});
+  double random = 0;
+  for (uint64_t seed = 0; seed < 3; ++seed) random += top1("08-spa", {{"criterion", "random"}}, seed) / 3;
+  const double local = top1("obspa", {{"data", "id"}, {"scope", "layer"}}), local_l1 = top1("08-spa", {{"criterion", "l1"}, {"scope", "layer"}});
   return {"channels can go without fine-tuning, even without data: OBSPA keeps the best accuracy among data-free methods at equal FLOPs",
-          fmt::format("top-1 of the embedded picture model ({:.1f} % dense) with {:.0f} % of the FLOPs removed, no training: OBSPA with data {:.1f} %, without {:.1f} %; L1 {:.1f} %, random {:.1f} % (mean of 3 seeds)",
-                      100 * dense, 100 * share, 100 * id, 100 * none, 100 * l1, 100 * random),
+          fmt::format("top-1 of the embedded picture model ({:.1f} % dense) with {:.0f} % of the FLOPs removed, no training, one ranking of all groups: OBSPA with data {:.1f} %, without {:.1f} %; "
+                      "SPA with L1 {:.1f} %, random {:.1f} % (mean of 3 seeds); with the same share of every group: OBSPA with data {:.1f} %, L1 {:.1f} %",
+                      100 * dense, 100 * share, 100 * id, 100 * none, 100 * l1, 100 * random, 100 * local, 100 * local_l1),
           id > none && none > l1 && l1 > random,
-          {{"dense", dense}, {"obspa_id", id}, {"obspa_none", none}, {"l1", l1}, {"random", random}}};
+          {{"dense", dense}, {"obspa_id", id}, {"obspa_none", none}, {"l1", l1}, {"random", random}, {"obspa_id_local", local}, {"l1_local", local_l1}}};
 }
 
 const RegisterMethod registered(
@@ -69,7 +72,7 @@ const RegisterMethod registered(
      .kind = "OneShot",
      .taxonomy = channel_taxonomy("second order (OBS)", "unlabelled", "calibration"),
      .needs = {},
-     .options = set_removal_options("global", {{"data", "text", "", "id, ood, none", "where layer inputs come from; empty: --calib's data when it is given, else none: uniform noise"},
+     .options = set_removal_options("layer", {{"data", "text", "", "id, ood, none", "where layer inputs come from; empty: --calib's data when it is given, else none: uniform noise"},
                                                {"samples", "int", "", "> 0", "pictures or sequences; empty: 256 pictures, of noise 2048 (1024 above 64 x 64 pixels), of text what --samples says"},
                                                {"damp", "real", "0.01", ">= 0", "share of the Hessian's mean diagonal that is added to it"},
                                                {"columns", "int", "16384", "> 0", "output positions of a convolution that its Hessian is summed over"},
