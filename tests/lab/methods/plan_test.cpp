@@ -92,7 +92,7 @@ TEST(CompletedRequest, NamesEveryDefaultAndStaysTheSameWhenCompletedAgain) {
   PruneRequest asked = request("amp", 0.3);
   asked.calib = {};
   asked.steps[0].repair = "lora";
-  Model model = open_model(asked.model);
+  Model model = open_model(asked.model, asked.common);
   const CalibrationSource source = calibration_of(asked, model);
   const PruneRequest full = completed(asked, model, source);
   const Json step = recipe_of(full).at("steps").at(0);
