@@ -169,8 +169,8 @@ TEST_F(ConfigHostile, PositionsThatTheTensorsContradict) {
 
 TEST_F(ConfigHostile, UnknownArchitectureListsTheKnown) {
   refuses(
-      "llama", "model_type", "\"lama\"",
-      "model_type: expected one of gpt2, llama, mistral, qwen2, qwen3, opt, phi, found 'lama' (did you mean 'llama'?)");
+      "llama", "model_type", "\"lama\"", "model_type: expected one of bert, distilbert, gpt2, llama, mistral, qwen2, qwen3, ");
+  refuses("llama", "model_type", "\"lama\"", "wide-resnet, found 'lama' (did you mean 'llama'?)");
   refuses("llama", "model_type", "7", "model_type: expected a string, found 7");
 }
 

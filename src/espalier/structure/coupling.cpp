@@ -163,13 +163,18 @@ void classify(const Graph& graph, const CouplingWalk& walk, Numbering& numbers, 
   }
 }
 
+// The axis of its weight that a node's output channels follow.
+size_t output_axis(const Node& node) {
+  const bool second = node.op == "Embedding" || node.op == "PositionEmbedding" || node.op == "ConvTranspose";
+  return second || node.flag_or("transposed", false) ? 1 : 0;
+}
+
 // The first node that makes the group's channels; files often number their parameters, but name their nodes.
 std::string maker_of(const Graph& graph, const CouplingGroup& group) {
-  std::set<std::string> made;
-  for (const auto& member : group.members)
-    if (member.axis == 0) made.insert(member.param);
+  std::set<std::pair<std::string, size_t>> made;
+  for (const auto& member : group.members) made.emplace(member.param, member.axis);
   for (const Node& node : graph.nodes)
-    if (node.has_param("weight") && made.count(node.params.at("weight"))) return node.name;
+    if (node.has_param("weight") && made.count({node.params.at("weight"), output_axis(node)})) return node.name;
   return group.members.front().param;
 }
 
