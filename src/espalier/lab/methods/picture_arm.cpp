@@ -3,6 +3,7 @@
 #include "espalier/core/error.h"
 #include "espalier/lab/measure/accuracy.h"
 #include "espalier/lab/methods/job.h"
+#include "espalier/lab/repair/repair.h"
 
 namespace espalier {
 namespace {
@@ -29,9 +30,10 @@ PictureArm picture_arm(const ReproduceContext& context, const std::filesystem::p
   settings.align = request.align;
   CalibrationSource source;
   source.samples = request.samples;
-  if (request.calibrate) source.images = ImageDataset::open(source.data = context.vision_train);
+  if (request.calibrate) source.images = request.train ? request.train : ImageDataset::open(source.data = context.vision_train);
   PruneJob job(method, model, source, settings, nullptr, 0);
   method.prune(job);
+  if (!request.fine_tune.empty()) repair_model(job, "finetune", request.fine_tune);
   const Accuracy accuracy = measure(context, model);
   return {accuracy.top1.value, accuracy.macro.f1, model_size(model.graph, model), job.reached(), job.findings()};
 }

@@ -3,8 +3,10 @@
 
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <string>
 
+#include "espalier/io/image_dataset.h"
 #include "espalier/lab/methods/reproduce.h"
 
 namespace espalier {
@@ -18,6 +20,8 @@ struct PictureArmRequest {
   int64_t align = 8;
   bool calibrate = true;       // give the method the training pictures
   int64_t samples = 128;
+  std::shared_ptr<const ImageDataset> train = nullptr;  // instead of the embedded training pictures
+  std::map<std::string, std::string> fine_tune = {};    // options of the repair "finetune" that follows; empty: none
 };
 
 struct PictureArm {
