@@ -1,0 +1,57 @@
+// A weight [rows = outputs, columns = inputs] in the form in which the kernels read it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "espalier/core/tensor.h"
+
+namespace espalier {
+
+enum class Precision : uint8_t { kF32, kBF16, kF16, kI8 };
+enum class Layout : uint8_t {
+  kDense,
+  kNOfM,     // n of every m consecutive columns are stored
+  kBitmap,   // one bit a column, the kept values in row order
+  kBlock16,  // blocks of 1 row × 16 columns are stored or left out
+};
+
+struct WeightForm {
+  Precision precision = Precision::kF32;
+  Layout layout = Layout::kDense;
+  int64_t group = 0;     // int8: columns that share a scale (32, 64, 128); 0: the whole row
+  int64_t n = 0, m = 0;  // of kNOfM
+  bool operator==(const WeightForm&) const = default;
+};
+std::string to_string(const WeightForm& form);  // "bf16", "int8/64 dense", "bf16 2:4", "fp32 bitmap", "int8/32 block:1x16"
+
+// Which parts are defined follows from the form; what lies in mapped files stays there.
+struct WeightMatrix {
+  int64_t rows = 0, columns = 0;
+  WeightForm form;
+  Tensor values;   // kDense [rows, columns]; kNOfM [rows, columns / m · n]; kBitmap [kept + slack]; kBlock16 [blocks + slack, 16]
+  Tensor index;    // kNOfM, kBitmap: U8; kBlock16: U16 [blocks], the block's column / 16
+  Tensor offsets;  // kBitmap, kBlock16: I64 [rows + 1], the first value / block of each row
+  Tensor scales;   // int8: F32 [rows, ceil(columns / group)]
+  uint64_t byte_size() const;   // what one pass over the matrix reads
+  int64_t stored() const;       // values that are stored: multiply-adds a vector needs
+};
+
+// The form of a floating tensor as it is: dense, in its own precision, no copy.
+WeightMatrix dense_matrix(const Tensor& weight);
+// Converted. Zeros decide what kBitmap, kBlock16 and kNOfM leave out; kNOfM refuses a weight that has more than n
+// non-zeros in some run of m (UserError naming `name`), and columns that m does not divide. int8: symmetric, scale =
+// max|w| / 127 of each row or group, values rounded half to even.
+WeightMatrix make_matrix(const Tensor& weight, const WeightForm& form, const std::string& name);
+// fp32 [rows, columns]: exactly what the kernels multiply with.
+Tensor to_dense(const WeightMatrix& matrix);
+// Rows [begin, end) as fp32 at `target`, row after row `stride` floats apart.
+void expand_rows(const WeightMatrix& matrix, int64_t begin, int64_t end, float* target, int64_t stride);
+
+// y[v][r] = Σ_c W[r][c] · x[v][c] for r in [begin, end) and `vectors` vectors; x rows x_stride floats apart (readable up
+// to the next multiple of 64 columns; those past `columns` are zero), y rows y_stride apart. No bias. A row's sum has one
+// order whatever begin, end and `vectors` are, so results do not depend on threads or batch.
+using MatVec = void (*)(const WeightMatrix& matrix, const float* x, int64_t x_stride, int64_t vectors, float* y,
+                        int64_t y_stride, int64_t begin, int64_t end);
+
+}  // namespace espalier
