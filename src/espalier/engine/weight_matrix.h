@@ -25,16 +25,26 @@ struct WeightForm {
 };
 std::string to_string(const WeightForm& form);  // "bf16", "int8/64 dense", "bf16 2:4", "fp32 bitmap", "int8/32 block:1x16"
 
+// Kernels load whole vectors: this many values after the last one can be read (and mean nothing).
+constexpr int64_t kValueSlack = 64;
+constexpr int64_t kBlockColumns = 16;
+// Bytes of a row of a bitmap: whole words of 64 columns; the bits beyond the last column are 0.
+inline int64_t bitmap_stride(int64_t columns) { return (columns + 63) / 64 * 8; }
+
 // Which parts are defined follows from the form; what lies in mapped files stays there.
 struct WeightMatrix {
   int64_t rows = 0, columns = 0;
   WeightForm form;
-  Tensor values;   // kDense [rows, columns]; kNOfM [rows, columns / m · n]; kBitmap [kept + slack]; kBlock16 [blocks + slack, 16]
-  Tensor index;    // kNOfM, kBitmap: U8; kBlock16: U16 [blocks], the block's column / 16
+  // kDense [rows, columns]; kNOfM [rows · columns / m · n + kValueSlack]; kBitmap [kept + kValueSlack];
+  // kBlock16 [blocks, 16], a last block beyond `columns` filled up with zeros.
+  Tensor values;
+  // kNOfM, kBitmap: U8 [rows, bitmap_stride(columns)], bit i of byte j says that column 8 j + i is stored (kNOfM: n of each
+  // run, zeros among them where a run has fewer non-zeros); kBlock16: U16 [blocks], each block's column / 16, ascending.
+  Tensor index;
   Tensor offsets;  // kBitmap, kBlock16: I64 [rows + 1], the first value / block of each row
-  Tensor scales;   // int8: F32 [rows, ceil(columns / group)]
-  uint64_t byte_size() const;   // what one pass over the matrix reads
-  int64_t stored() const;       // values that are stored: multiply-adds a vector needs
+  Tensor scales;   // int8: F32 [rows, ceil(columns / group)], of a whole row [rows, 1]
+  uint64_t byte_size() const;  // what one pass over the matrix reads
+  int64_t stored() const;      // values that are stored: multiply-adds a vector needs
 };
 
 // The form of a floating tensor as it is: dense, in its own precision, no copy.
@@ -43,6 +53,9 @@ WeightMatrix dense_matrix(const Tensor& weight);
 // non-zeros in some run of m (UserError naming `name`), and columns that m does not divide. int8: symmetric, scale =
 // max|w| / 127 of each row or group, values rounded half to even.
 WeightMatrix make_matrix(const Tensor& weight, const WeightForm& form, const std::string& name);
+// The form in which this weight multiplies fastest in `precision`, judged by its zeros. Looks at some rows first, so that a
+// dense weight costs next to nothing; never asks for what make_matrix would refuse.
+WeightForm suggest_form(const Tensor& weight, Precision precision, int64_t group = 0);
 // fp32 [rows, columns]: exactly what the kernels multiply with.
 Tensor to_dense(const WeightMatrix& matrix);
 // Rows [begin, end) as fp32 at `target`, row after row `stride` floats apart.

@@ -1,0 +1,182 @@
+// The loops that the SIMD levels share, over what a level calls its lanes:
+//   Vector, kWidth                 floats at once
+//   zero, load, store, fma, times, spread, sum
+//   Values<Code>                   expand(mask, from, w): 4 · kWidth columns of a bitmap, w[i] with zeros where a bit is 0;
+//                                  block(from, w): 16 values in 16 / kWidth vectors
+// Include it only in level files. Every instance has internal linkage because the lanes have (see sparse_view.h).
+#pragma once
+
+#include "espalier/engine/kernels/sparse_view.h"
+
+namespace espalier::sparse {
+
+constexpr int kParts = 4;  // vectors that are expanded together, and sums that a row has
+
+template <typename Lanes, Code kCode>
+using Element = typename Lanes::template Values<kCode>::Element;
+
+// One row of a bitmap or N:M matrix, kParts vectors of columns at a time.
+template <typename Lanes, Kind kKind, Code kCode>
+struct BitRow {
+  using Values = typename Lanes::template Values<kCode>;
+  static constexpr int64_t kColumns = kParts * Lanes::kWidth;
+
+  BitRow(const View& view, int64_t row)
+      : bits(view.bits + row * view.bit_stride),
+        values(static_cast<const typename Values::Element*>(view.values) +
+               (kKind == Kind::kBitmap ? view.offsets[row] : row * view.row_values)),
+        scales(view.scales + row * view.scale_stride),
+        step(kKind == Kind::kRegular ? view.eight_values * (kColumns / 8) : 0),
+        group(view.group) {}
+
+  void next(int64_t column, typename Lanes::Vector (&w)[kParts]) {
+    const auto mask = Lanes::mask_at(bits + column / 8);
+    Values::expand(mask, values, w);
+    values += kKind == Kind::kRegular ? step : Lanes::count(mask);
+    if constexpr (kCode == Code::kI8Groups)
+      for (int i = 0; i < kParts; ++i) w[i] = Lanes::times(w[i], Lanes::spread(scales[(column + i * Lanes::kWidth) / group]));
+  }
+
+  const uint8_t* bits;
+  const typename Values::Element* values;
+  const float* scales;
+  int64_t step, group;
+};
+
+template <typename Lanes, Code kCode>
+float finish(typename Lanes::Vector (&sums)[kParts], const View& view, int64_t row) {
+  const float sum = Lanes::sum(sums);
+  return kCode == Code::kI8 ? sum * view.scales[row * view.scale_stride] : sum;
+}
+
+template <typename Lanes, Kind kKind, Code kCode, int kVectors>
+void multiply_bits(const View& view, int64_t row, const float* x, int64_t x_stride, float* y, int64_t y_stride) {
+  typename Lanes::Vector sums[kVectors][kParts];
+  for (int v = 0; v < kVectors; ++v)
+    for (int i = 0; i < kParts; ++i) sums[v][i] = Lanes::zero();
+  BitRow<Lanes, kKind, kCode> source(view, row);
+  for (int64_t column = 0; column < view.columns; column += source.kColumns) {
+    typename Lanes::Vector w[kParts];
+    source.next(column, w);
+    for (int v = 0; v < kVectors; ++v)
+      for (int i = 0; i < kParts; ++i)
+        sums[v][i] = Lanes::fma(w[i], Lanes::load(x + v * x_stride + column + i * Lanes::kWidth), sums[v][i]);
+  }
+  for (int v = 0; v < kVectors; ++v) y[v * y_stride + row] = finish<Lanes, kCode>(sums[v], view, row);
+}
+
+template <typename Lanes, Code kCode>
+struct BlockRow {
+  using Values = typename Lanes::template Values<kCode>;
+  static constexpr int kBlock = 16, kVectorsOfBlock = kBlock / Lanes::kWidth;
+
+  BlockRow(const View& view, int64_t row)
+      : values(static_cast<const typename Values::Element*>(view.values)),
+        blocks(view.blocks),
+        scales(view.scales + row * view.scale_stride),
+        group(view.group) {}
+
+  // The columns at which block i begins.
+  int64_t read(int64_t i, typename Lanes::Vector (&w)[kVectorsOfBlock]) const {
+    const int64_t column = int64_t{blocks[i]} * kBlock;
+    Values::block(values + i * kBlock, w);
+    if constexpr (kCode == Code::kI8Groups)
+      for (auto& part : w) part = Lanes::times(part, Lanes::spread(scales[column / group]));
+    return column;
+  }
+
+  const typename Values::Element* values;
+  const uint16_t* blocks;
+  const float* scales;
+  int64_t group;
+};
+
+// Vector j of the row's k-th block goes to sum (k · vectors a block + j) mod kParts, whatever else runs.
+template <typename Lanes, Kind, Code kCode, int kVectors>
+void multiply_blocks(const View& view, int64_t row, const float* x, int64_t x_stride, float* y, int64_t y_stride) {
+  using Row = BlockRow<Lanes, kCode>;
+  constexpr int kUnroll = kParts / Row::kVectorsOfBlock;
+  const Row source(view, row);
+  typename Lanes::Vector sums[kVectors][kParts];
+  for (int v = 0; v < kVectors; ++v)
+    for (int i = 0; i < kParts; ++i) sums[v][i] = Lanes::zero();
+  const auto add = [&](int64_t block, int turn) __attribute__((always_inline)) {
+    typename Lanes::Vector w[Row::kVectorsOfBlock];
+    const int64_t column = source.read(block, w);
+    for (int v = 0; v < kVectors; ++v)
+      for (int j = 0; j < Row::kVectorsOfBlock; ++j) {
+        auto& sum = sums[v][turn * Row::kVectorsOfBlock + j];
+        sum = Lanes::fma(w[j], Lanes::load(x + v * x_stride + column + j * Lanes::kWidth), sum);
+      }
+  };
+  int64_t block = view.offsets[row];
+  const int64_t end = view.offsets[row + 1];
+  for (; block + kUnroll <= end; block += kUnroll)
+    for (int turn = 0; turn < kUnroll; ++turn) add(block + turn, turn);
+  for (int turn = 0; turn < kUnroll - 1; ++turn)
+    if (block + turn < end) add(block + turn, turn);
+  for (int v = 0; v < kVectors; ++v) y[v * y_stride + row] = finish<Lanes, kCode>(sums[v], view, row);
+}
+
+template <typename Lanes, Kind kKind, Code kCode, int kVectors>
+void multiply_row(const View& view, int64_t row, const float* x, int64_t x_stride, float* y, int64_t y_stride) {
+  if constexpr (kKind == Kind::kBlocks) {
+    multiply_blocks<Lanes, kKind, kCode, kVectors>(view, row, x, x_stride, y, y_stride);
+  } else {
+    multiply_bits<Lanes, kKind, kCode, kVectors>(view, row, x, x_stride, y, y_stride);
+  }
+}
+
+// Several vectors take a row together, at most Lanes::kTogether: the row comes from memory once, then from the cache.
+template <typename Lanes, Kind kKind, Code kCode>
+void multiply_rows(const View& view, const float* x, int64_t x_stride, int64_t vectors, float* y, int64_t y_stride,
+                   int64_t begin, int64_t end) {
+  constexpr int kTogether = Lanes::kTogether;
+  for (int64_t row = begin; row < end; ++row) {
+    int64_t v = 0;
+    for (; v + kTogether <= vectors; v += kTogether)
+      multiply_row<Lanes, kKind, kCode, kTogether>(view, row, x + v * x_stride, x_stride, y + v * y_stride, y_stride);
+    for (; v + 2 <= vectors; v += 2)
+      multiply_row<Lanes, kKind, kCode, 2>(view, row, x + v * x_stride, x_stride, y + v * y_stride, y_stride);
+    if (v < vectors) multiply_row<Lanes, kKind, kCode, 1>(view, row, x + v * x_stride, x_stride, y + v * y_stride, y_stride);
+  }
+}
+
+template <typename Lanes, Kind kKind, Code kCode>
+void expand_row(const View& view, int64_t row, float* target) {
+  const float scale = kCode == Code::kI8 ? view.scales[row * view.scale_stride] : 1.0f;
+  const auto put = [&](typename Lanes::Vector w, float* to) __attribute__((always_inline)) {
+    Lanes::store(to, kCode == Code::kI8 ? Lanes::times(w, Lanes::spread(scale)) : w);
+  };
+  if constexpr (kKind == Kind::kBlocks) {
+    for (int64_t column = 0; column < view.columns; column += Lanes::kWidth) Lanes::store(target + column, Lanes::zero());
+    const BlockRow<Lanes, kCode> source(view, row);
+    for (int64_t block = view.offsets[row]; block < view.offsets[row + 1]; ++block) {
+      typename Lanes::Vector w[BlockRow<Lanes, kCode>::kVectorsOfBlock];
+      float* to = target + source.read(block, w);
+      for (const auto& part : w) put(part, to), to += Lanes::kWidth;
+    }
+  } else {
+    BitRow<Lanes, kKind, kCode> source(view, row);
+    for (int64_t column = 0; column < view.columns; column += source.kColumns) {
+      typename Lanes::Vector w[kParts];
+      source.next(column, w);
+      for (int i = 0; i < kParts; ++i) put(w[i], target + column + i * Lanes::kWidth);
+    }
+  }
+}
+
+#define ESP_SPARSE_CODES(function, kind)                                                                             \
+  {                                                                                                                  \
+    function<Lanes, kind, Code::kF32>, function<Lanes, kind, Code::kBF16>, function<Lanes, kind, Code::kF16>,        \
+        function<Lanes, kind, Code::kI8>, function<Lanes, kind, Code::kI8Groups>                                     \
+  }
+#define ESP_SPARSE_KINDS(function)                                                                                   \
+  {                                                                                                                  \
+    ESP_SPARSE_CODES(function, Kind::kRegular), ESP_SPARSE_CODES(function, Kind::kRuns),                             \
+        ESP_SPARSE_CODES(function, Kind::kBitmap), ESP_SPARSE_CODES(function, Kind::kBlocks)                         \
+  }
+// The table of a level file that defines Lanes.
+#define ESP_SPARSE_LEVEL { ESP_SPARSE_KINDS(multiply_rows), ESP_SPARSE_KINDS(expand_row) }
+
+}  // namespace espalier::sparse
