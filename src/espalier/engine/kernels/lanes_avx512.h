@@ -1,0 +1,57 @@
+// Sixteen floats at once, under the names that the kernels' shared bodies use. For *_avx512*.cpp alone; everything has
+// internal linkage, so no other file can end up with this code.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace espalier {
+namespace {
+
+struct Lanes {
+  using Vec = __m512;
+  static constexpr int kWidth = 16;
+  static constexpr int kRegisters = 32;
+
+  static __mmask16 first(int64_t n) { return static_cast<__mmask16>((1u << n) - 1); }
+  static Vec zero() { return _mm512_setzero_ps(); }
+  static Vec set1(float v) { return _mm512_set1_ps(v); }
+  static Vec load(const float* p) { return _mm512_loadu_ps(p); }
+  static Vec load(const float* p, int64_t n) { return _mm512_maskz_loadu_ps(first(n), p); }
+  static void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
+  static void store(float* p, Vec v, int64_t n) { _mm512_mask_storeu_ps(p, first(n), v); }
+  // The first n lanes of v, the rest of other.
+  static Vec keep(Vec v, int64_t n, Vec other) { return _mm512_mask_mov_ps(other, first(n), v); }
+
+  static Vec from_bf16(__m256i bits) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16)); }
+  static Vec load_bf16(const uint16_t* p) { return from_bf16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+  static Vec load_bf16(const uint16_t* p, int64_t n) { return from_bf16(_mm256_maskz_loadu_epi16(first(n), p)); }
+  static Vec load_fp16(const uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+  static Vec load_fp16(const uint16_t* p, int64_t n) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first(n), p)); }
+  static Vec load_int8(const int8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))); }
+  static Vec load_int8(const int8_t* p, int64_t n) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(first(n), p))); }
+
+  static Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
+  static Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
+  static Vec mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
+  static Vec div(Vec a, Vec b) { return _mm512_div_ps(a, b); }
+  static Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }    // ab + c
+  static Vec fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }  // c - ab
+  // The second where one is no number.
+  static Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+  static Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
+  static Vec round(Vec a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  // a · 2^n for a whole n in ±300
+  static Vec scale(Vec a, Vec n) { return _mm512_scalef_ps(a, n); }
+  static Vec absolute(Vec a) { return _mm512_abs_ps(a); }
+  // negative where a < 0 (sign set), else positive
+  static Vec choose_by_sign(Vec a, Vec negative, Vec positive) {
+    return _mm512_mask_mov_ps(positive, _mm512_movepi32_mask(_mm512_castps_si512(a)), negative);
+  }
+  static float sum(Vec a) { return _mm512_reduce_add_ps(a); }
+  static float most(Vec a) { return _mm512_reduce_max_ps(a); }
+};
+
+}  // namespace
+}  // namespace espalier
