@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <utility>
+#include <vector>
 
 #include "espalier/core/error.h"
 #include "espalier/engine/kernels.h"
@@ -58,11 +59,20 @@ View view_of(const WeightMatrix& matrix) {
   return view;
 }
 
+// Grows with the widest product that this thread has seen.
+float* scratch(size_t count) {
+  static thread_local std::vector<float> floats;
+  if (floats.size() < count) floats.resize(count);
+  return floats.data();
+}
+
 // A MatVec has no place for what it was chosen by, so there is one for each level, kind and code.
 template <int kLevel, int kKind, int kCode>
 void multiply(const WeightMatrix& matrix, const float* x, int64_t x_stride, int64_t vectors, float* y, int64_t y_stride,
               int64_t begin, int64_t end) {
-  kTables[kLevel]->multiply[kKind][kCode](view_of(matrix), x, x_stride, vectors, y, y_stride, begin, end);
+  View view = view_of(matrix);
+  view.scratch = scratch(static_cast<size_t>(vectors * bitmap_stride(matrix.columns) * 8));
+  kTables[kLevel]->multiply[kKind][kCode](view, x, x_stride, vectors, y, y_stride, begin, end);
 }
 
 template <int... kIndex>

@@ -63,6 +63,8 @@ __m256 expand8(uint32_t mask, __m256 values) {
 struct Lanes {
   using Vector = __m256;
   static constexpr int kWidth = 8, kTogether = 2;
+  template <Code>
+  static constexpr bool kArranged = false;
 
   static Vector zero() { return _mm256_setzero_ps(); }
   static Vector load(const float* from) { return _mm256_loadu_ps(from); }
@@ -98,6 +100,7 @@ struct Lanes {
     }
   };
 };
+using PlainLanes = Lanes;
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 namespace espalier::sparse {
 namespace {
 using Lanes = Lanes512;
+using PlainLanes = Lanes512;
 }
 
 const Level kAvx512 = ESP_SPARSE_LEVEL;

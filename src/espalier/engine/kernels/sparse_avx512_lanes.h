@@ -52,6 +52,8 @@ struct Load<Code::kI8Groups> : Load<Code::kI8> {};
 struct Lanes512 {
   using Vector = __m512;
   static constexpr int kWidth = 16, kTogether = 4;
+  template <Code>
+  static constexpr bool kArranged = false;
 
   static Vector zero() { return _mm512_setzero_ps(); }
   static Vector load(const float* from) { return _mm512_loadu_ps(from); }

@@ -38,16 +38,51 @@ struct Bytes {
   static void block(const int8_t* from, __m512 (&w)[1]) { w[0] = Load<Code::kI8>::at(from); }
 };
 
-struct Lanes : Lanes512 {
+struct PlainLanes : Lanes512 {
   template <Code kCode>
   struct Values : Halves<kCode> {};
 };
 template <>
-struct Lanes::Values<Code::kF32> : Lanes512::Values<Code::kF32> {};
+struct PlainLanes::Values<Code::kF32> : Lanes512::Values<Code::kF32> {};
 template <>
-struct Lanes::Values<Code::kI8> : Bytes {};
+struct PlainLanes::Values<Code::kI8> : Bytes {};
 template <>
-struct Lanes::Values<Code::kI8Groups> : Bytes {};
+struct PlainLanes::Values<Code::kI8Groups> : Bytes {};
+
+// A bf16 value in the upper half of a word is its fp32 already, in the lower half after a shift: so of 32 columns the even
+// ones come first, then the odd ones, without the shuffles of a widening.
+struct EvenAndOdd {
+  using Element = uint16_t;
+  static void split(__m512i halves, __m512& even, __m512& odd) {
+    even = _mm512_castsi512_ps(_mm512_slli_epi32(halves, 16));
+    odd = _mm512_castsi512_ps(_mm512_and_si512(halves, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
+  }
+  static void expand(uint64_t mask, const uint16_t* from, __m512 (&w)[4]) {
+    split(_mm512_maskz_expand_epi16(static_cast<__mmask32>(mask), load_bits(from)), w[0], w[1]);
+    split(_mm512_maskz_expand_epi16(static_cast<__mmask32>(mask >> 32), load_bits(from + _mm_popcnt_u64(mask & 0xffffffff))),
+          w[2], w[3]);
+  }
+  static void block(const uint16_t* from, __m512 (&w)[1]) { w[0] = Load<Code::kBF16>::at(from); }
+};
+
+struct Lanes : PlainLanes {
+  template <Code kCode>
+  struct Values : PlainLanes::Values<kCode> {};
+  template <Code kCode>
+  static constexpr bool kArranged = kCode == Code::kBF16;
+
+  static void arrange(const float* x, int64_t count, float* to) {
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    for (int64_t i = 0; i < count; i += 32) {
+      const __m512 low = _mm512_loadu_ps(x + i), high = _mm512_loadu_ps(x + i + 16);
+      _mm512_storeu_ps(to + i, _mm512_permutex2var_ps(low, even, high));
+      _mm512_storeu_ps(to + i + 16, _mm512_permutex2var_ps(low, odd, high));
+    }
+  }
+};
+template <>
+struct Lanes::Values<Code::kBF16> : EvenAndOdd {};
 
 }  // namespace
 

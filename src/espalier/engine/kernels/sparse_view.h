@@ -18,6 +18,7 @@ struct View {
   const float* scales;     // int8, scale_stride a row
   int64_t scale_stride;
   int64_t group;           // int8: columns of a scale, 0: the row
+  float* scratch;          // of this thread, as large as the vectors: for x in another order
 };
 
 enum class Kind : int { kRegular, kRuns, kBitmap, kBlocks };  // N:M whose m divides 8; any N:M; bitmap; 1×16 blocks
