@@ -60,6 +60,19 @@ struct Lanes {
   static Vec power(__m256i n) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23)); }
   static Vec absolute(Vec a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
   static Vec choose_by_sign(Vec a, Vec negative, Vec positive) { return _mm256_blendv_ps(positive, negative, a); }
+  static void transpose(Vec (&v)[8]) {
+    Vec t[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i += 4) {
+      const Vec a = _mm256_unpacklo_ps(v[i], v[i + 1]), b = _mm256_unpackhi_ps(v[i], v[i + 1]);
+      const Vec c = _mm256_unpacklo_ps(v[i + 2], v[i + 3]), d = _mm256_unpackhi_ps(v[i + 2], v[i + 3]);
+      t[i] = _mm256_shuffle_ps(a, c, 0x44), t[i + 1] = _mm256_shuffle_ps(a, c, 0xee);
+      t[i + 2] = _mm256_shuffle_ps(b, d, 0x44), t[i + 3] = _mm256_shuffle_ps(b, d, 0xee);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < 4; ++i)
+      v[i] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x20), v[i + 4] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x31);
+  }
   static float sum(Vec a) {
     __m128 half = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     half = _mm_add_ps(half, _mm_movehl_ps(half, half));

@@ -49,6 +49,24 @@ struct Lanes {
   static Vec choose_by_sign(Vec a, Vec negative, Vec positive) {
     return _mm512_mask_mov_ps(positive, _mm512_movepi32_mask(_mm512_castps_si512(a)), negative);
   }
+  // Rows become columns: 4 × 4 of single numbers, then of quarters.
+  static void transpose(Vec (&v)[16]) {
+    Vec t[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i += 4) {
+      const Vec a = _mm512_unpacklo_ps(v[i], v[i + 1]), b = _mm512_unpackhi_ps(v[i], v[i + 1]);
+      const Vec c = _mm512_unpacklo_ps(v[i + 2], v[i + 3]), d = _mm512_unpackhi_ps(v[i + 2], v[i + 3]);
+      t[i] = _mm512_shuffle_ps(a, c, 0x44), t[i + 1] = _mm512_shuffle_ps(a, c, 0xee);
+      t[i + 2] = _mm512_shuffle_ps(b, d, 0x44), t[i + 3] = _mm512_shuffle_ps(b, d, 0xee);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < 4; ++i) {
+      const Vec a = _mm512_shuffle_f32x4(t[i], t[i + 4], 0x88), b = _mm512_shuffle_f32x4(t[i], t[i + 4], 0xdd);
+      const Vec c = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0x88), d = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0xdd);
+      v[i] = _mm512_shuffle_f32x4(a, c, 0x88), v[i + 8] = _mm512_shuffle_f32x4(a, c, 0xdd);
+      v[i + 4] = _mm512_shuffle_f32x4(b, d, 0x88), v[i + 12] = _mm512_shuffle_f32x4(b, d, 0xdd);
+    }
+  }
   static float sum(Vec a) { return _mm512_reduce_add_ps(a); }
   static float most(Vec a) { return _mm512_reduce_max_ps(a); }
 };
