@@ -105,12 +105,28 @@ struct Int8Group {
   bool first;
 };
 
+// sum + four products a lane. With the intrinsic, GCC 12 keeps a copy of each sum in memory and runs at half the speed.
+inline void add_int8_products(__m512i& sum, __m512i weights, __m512i x) { asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(weights), "v"(x)); }
+
 inline __m512i unsigned_word(int word) { return _mm512_xor_si512(_mm512_set1_epi32(word), _mm512_set1_epi8(-128)); }
 
 inline int partial_word(const char* p, int64_t columns) {
   int word = 0;
   __builtin_memcpy(&word, p, static_cast<size_t>(columns));
   return word;
+}
+
+template <int kRows, int kVecs, typename Load>
+inline __attribute__((always_inline)) void add_int8_word(const uint32_t* x, __m512i (&sums)[kRows][kVecs], const Load& load) {
+  __m512i words[kVecs];
+#pragma GCC unroll 16
+  for (int v = 0; v < kVecs; ++v) words[v] = _mm512_loadu_si512(x + v * kLanes);
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+    const __m512i weights = unsigned_word(load(r));
+#pragma GCC unroll 16
+    for (int v = 0; v < kVecs; ++v) add_int8_products(sums[r][v], weights, words[v]);
+  }
 }
 
 template <int kRows, int kVecs>
@@ -122,19 +138,10 @@ void multiply_group(const Int8Group& g) {
     for (int v = 0; v < kVecs; ++v) sums[r][v] = _mm512_loadu_si512(g.offsets + v * kLanes);
   const uint32_t* x = g.x;
   const char* at = g.weights;
-  const int64_t words = g.words + (g.columns > 0 ? 1 : 0);
-  for (int64_t w = 0; w < words; ++w, x += kVecs * kLanes, at += 4) {
-    __m512i xs[kVecs];
-#pragma GCC unroll 16
-    for (int v = 0; v < kVecs; ++v) xs[v] = _mm512_loadu_si512(x + v * kLanes);
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-      const char* p = at + r * g.stride;
-      const __m512i weights = unsigned_word(__builtin_expect(w < g.words, 1) ? load_word(p) : partial_word(p, g.columns));
-#pragma GCC unroll 16
-      for (int v = 0; v < kVecs; ++v) sums[r][v] = _mm512_dpbusd_epi32(sums[r][v], weights, xs[v]);
-    }
-  }
+  const int64_t stride = g.stride;
+  for (int64_t w = 0; w < g.words; ++w, x += kVecs * kLanes, at += 4)
+    add_int8_word<kRows, kVecs>(x, sums, [&](int r) { return load_word(at + r * stride); });
+  if (g.columns > 0) add_int8_word<kRows, kVecs>(x, sums, [&](int r) { return partial_word(at + r * stride, g.columns); });
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 16
