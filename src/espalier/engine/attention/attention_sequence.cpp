@@ -1,0 +1,366 @@
+#include <algorithm>
+#include <limits>
+
+#include "espalier/core/error.h"
+#include "espalier/engine/attention/block_attention.h"
+#include "espalier/engine/attention/policy.h"
+#include "espalier/engine/attention/row_blocks.h"
+#include "espalier/engine/attention/sequence.h"
+#include "espalier/engine/simd.h"
+
+namespace espalier {
+namespace {
+
+// Few rows over many keys are cut into ranges of this many pages, whatever the number of threads, and merged in order.
+constexpr int64_t kSplitPages = 16;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// What a thread needs for itself.
+struct RankScratch {
+  BlockRows rows;
+  SelectionBits bits;
+  std::vector<float> key;
+  AttentionCounters counters;
+};
+
+}  // namespace
+
+struct AttentionSequence::State {
+  State(std::shared_ptr<const std::vector<AttentionLayer>> layers_, const AttentionRequest& request, int64_t capacity_)
+      : layers(std::move(layers_)), capacity(capacity_), policy(make_policy(request, *layers, capacity)), needs(policy->needs()),
+        cache(*layers, cache_options(request)), kernels(block_kernels(request.codec, simd_level())),
+        plain_kernels(block_kernels(KvCodec::kF32, simd_level())), rotation(*layers), sink_rotation(*layers), all_rotation(*layers) {
+    policy->begin_sequence(cache);
+  }
+
+  KvCacheOptions cache_options(const AttentionRequest& request) const {
+    KvCacheOptions options = needs.cache;
+    options.codec = request.codec;
+    return options;
+  }
+
+  bool raw() const { return cache.options().keys == KeyForm::kRaw; }
+  bool separate_sinks(int layer) const { return needs.selection.positions == Selection::Positions::kCache && rotation.rotates(layer); }
+  // Column sums need the whole sum first.
+  bool splittable(const RowBlocks& blocks) const { return !needs.column_sums && blocks.per_kv_head() == blocks.head_parts(); }
+  const AttentionLayer& at(int layer) const { return (*layers)[static_cast<size_t>(layer)]; }
+  int64_t max_pages(int layer) const;
+
+  void reserve(int64_t tokens, int team);
+  void reserve_layer(int layer, int64_t tokens);
+  void prepare_rotation(int64_t tokens);
+
+  // Steps of attend() for tokens [begin, end) of the forward.
+  void attend_chunk(int layer, const AttentionInput& input, int64_t begin, int64_t end, const TeamRank& team);
+  void call_hooks(int layer, const AttentionInput& input, int64_t begin, int64_t end);
+  void append(int layer, const AttentionInput& input, int64_t begin, int64_t end, const TeamRank& team);
+  void select(const RowBlocks& blocks, const AttentionInput& input, const TeamRank& team);
+  void run_units(const RowBlocks& blocks, const AttentionInput& input, int64_t splits, const TeamRank& team);
+  void merge_splits(const RowBlocks& blocks, const AttentionInput& input, int64_t splits, const TeamRank& team);
+  void finish_chunk(const RowBlocks& blocks, const AttentionInput& input, bool chunk_ends);
+
+  void load(RankScratch& scratch, const RowBlocks& blocks, const RowBlock& block, const AttentionInput& input) const;
+  void store(RankScratch& scratch, const RowBlocks& blocks, const RowBlock& block, const AttentionInput& input);
+  PageList pages(const RowBlocks& blocks, int64_t kv_head, int64_t split, int64_t splits) const;
+  const Selection& selection_of(const RowBlocks& blocks, const RowBlock& block) const;
+  void attend_block(RankScratch& scratch, const RowBlocks& blocks, const RowBlock& block, const PageList& list, bool whole);
+  float* partial(const RowBlocks& blocks, int64_t unit) { return partials.data() + unit * blocks.most_rows() * (cache.layout(blocks.layer()).width + 2); }
+
+  std::shared_ptr<const std::vector<AttentionLayer>> layers;
+  int64_t capacity, length = 0;
+  std::unique_ptr<AttentionPolicy> policy;
+  PolicyNeeds needs;
+  KvCache cache;
+  const BlockKernels &kernels, &plain_kernels;
+  // Of the forward's tokens; of the same as they stand to sinks; of every position (raw keys).
+  RotaryRows rotation, sink_rotation, all_rotation;
+  AttentionCounters counters;
+
+  // Scratch of the forward that runs.
+  int64_t tokens = 0;
+  std::vector<RankScratch> ranks;
+  std::vector<float> partials, column_sums, log_sum_exp, row_maximum;
+  std::vector<Selection> selections;
+};
+
+int64_t AttentionSequence::State::max_pages(int layer) const {
+  size_t most = 0;
+  for (int64_t g = 0; g < cache.kv_heads(layer); ++g) {
+    const KvHead& head = cache.head(layer, g);
+    most = std::max(most, head.pages.size() + head.reserved.size());
+  }
+  return static_cast<int64_t>(most);
+}
+
+void AttentionSequence::State::prepare_rotation(int64_t count) {
+  rotation.prepare(count, [&](int64_t t) { return length + t; });
+  if (raw()) all_rotation.extend(length + count);
+  const Selection& s = needs.selection;
+  if (s.positions == Selection::Positions::kCache)
+    sink_rotation.prepare(count, [&](int64_t t) { return std::min(length + t, s.sink + s.window - 1); });
+}
+
+void AttentionSequence::State::reserve_layer(int layer, int64_t count) {
+  for (int64_t g = 0; g < cache.kv_heads(layer); ++g) cache.reserve(layer, g, count);
+  const RowBlocks blocks(at(layer), layer, needs, length, 0, count);
+  const int64_t width = cache.layout(layer).width, most = max_pages(layer);
+  const auto grow = [](std::vector<float>& list, int64_t size) { list.resize(std::max(list.size(), static_cast<size_t>(size))); };
+  if (splittable(blocks)) grow(partials, blocks.kv_heads() * blocks.head_parts() * ceil_div(most, kSplitPages) * blocks.most_rows() * (width + 2));
+  if (needs.column_sums) grow(column_sums, blocks.kv_heads() * most * kMaxPageTokens);
+  if (needs.row_statistics) {
+    grow(log_sum_exp, count * at(layer).heads);
+    grow(row_maximum, count * at(layer).heads);
+  }
+  if (needs.select) selections.resize(std::max(selections.size(), static_cast<size_t>(blocks.selections())));
+}
+
+void AttentionSequence::State::reserve(int64_t count, int team) {
+  if (ranks.size() < static_cast<size_t>(team)) ranks.resize(static_cast<size_t>(team));
+  int64_t width = 0;
+  for (int layer = 0; layer < static_cast<int>(layers->size()); ++layer) {
+    reserve_layer(layer, count);
+    width = std::max(width, cache.layout(layer).width);
+  }
+  for (RankScratch& scratch : ranks) {
+    scratch.rows.reserve(width);
+    scratch.key.resize(static_cast<size_t>(width));
+    scratch.bits.reserve(length + count);
+  }
+}
+
+void AttentionSequence::State::call_hooks(int layer, const AttentionInput& input, int64_t begin, int64_t end) {
+  if (needs.before_layer) policy->before_layer(cache, layer);
+  if (!needs.on_append) return;
+  AttentionInput rows = input;
+  rows.q += begin * input.q_stride, rows.k += begin * input.k_stride, rows.v += begin * input.v_stride;
+  rows.out += begin * input.out_stride, rows.tokens = end - begin;
+  policy->on_append(cache, {layer, length + begin, end - begin, &rows});
+}
+
+void AttentionSequence::State::append(int layer, const AttentionInput& input, int64_t begin, int64_t end, const TeamRank& team) {
+  const int64_t size = at(layer).head_size;
+  const Slice heads = team.slice(at(layer).kv_heads);
+  float* key = ranks[static_cast<size_t>(team.rank)].key.data();
+  for (int64_t g = heads.begin; g < heads.end; ++g)
+    for (int64_t t = begin; t < end; ++t) {
+      std::copy_n(input.k + t * input.k_stride + g * size, size, key);
+      if (!raw()) rotation.rotate(layer, t, key);
+      cache.append(layer, g, length + t, key, input.v + t * input.v_stride + g * size);
+    }
+}
+
+void AttentionSequence::State::select(const RowBlocks& blocks, const AttentionInput& input, const TeamRank& team) {
+  const AttentionLayer& layer = at(blocks.layer());
+  for (int64_t i = team.rank; i < blocks.selections(); i += team.size()) {
+    Selection& selection = selections[static_cast<size_t>(i)];
+    selection.ids.clear(), selection.exclude.clear();
+    selection.kind = Selection::Kind::kAll, selection.sink = selection.window = 0;
+    SelectQuery query{};
+    const auto [begin, end] = blocks.selection_tokens(i);
+    query.layer = blocks.layer(), query.kv_head = blocks.selection_kv_head(i), query.head = blocks.selection_head(i);
+    query.position = length + begin, query.rows = end - begin;
+    query.q = input.q + begin * input.q_stride, query.stride = input.q_stride, query.cache = &cache;
+    ranks[static_cast<size_t>(team.rank)].counters.keys_scored += policy->select(query, selection);
+    ESP_ASSERT(selection.positions == Selection::Positions::kTrue, "layer of {} heads", layer.heads);
+  }
+}
+
+const Selection& AttentionSequence::State::selection_of(const RowBlocks& blocks, const RowBlock& block) const {
+  return needs.select ? selections[static_cast<size_t>(blocks.selection_of(block))] : needs.selection;
+}
+
+void AttentionSequence::State::load(RankScratch& scratch, const RowBlocks& blocks, const RowBlock& block, const AttentionInput& input) const {
+  const AttentionLayer& layer = at(blocks.layer());
+  const int64_t width = cache.layout(blocks.layer()).width, size = layer.head_size;
+  const auto scale = static_cast<float>(layer.scale);
+  const bool sinks = separate_sinks(blocks.layer());
+  scratch.rows.start(block.rows(), width);
+  const auto fill = [&](const RotaryRows& turns, int64_t t, int64_t head, float* q) {
+    std::copy_n(input.q + t * input.q_stride + head * size, size, q);
+    turns.rotate(blocks.layer(), t, q);
+    for (int64_t c = 0; c < size; ++c) q[c] *= scale;
+    std::fill(q + size, q + width, 0.0f);
+  };
+  int64_t r = 0;
+  for (int64_t t = block.begin; t < block.end; ++t)
+    for (int64_t head = block.first_head; head < block.first_head + block.heads; ++head, ++r) {
+      scratch.rows.position(r) = static_cast<int32_t>(length + t);
+      fill(rotation, t, head, scratch.rows.q(r));
+      if (sinks) fill(sink_rotation, t, head, scratch.rows.sink_q(r));
+    }
+}
+
+void AttentionSequence::State::store(RankScratch& scratch, const RowBlocks& blocks, const RowBlock& block, const AttentionInput& input) {
+  const AttentionLayer& layer = at(blocks.layer());
+  int64_t r = 0;
+  for (int64_t t = block.begin; t < block.end; ++t)
+    for (int64_t head = block.first_head; head < block.first_head + block.heads; ++head, ++r) {
+      scratch.rows.write(r, layer.head_size, input.out + t * input.out_stride + head * layer.head_size);
+      if (!needs.row_statistics) continue;
+      const auto at_row = static_cast<size_t>(t * layer.heads + head);
+      log_sum_exp[at_row] = scratch.rows.log_sum_exp(r), row_maximum[at_row] = scratch.rows.maximum(r);
+    }
+}
+
+PageList AttentionSequence::State::pages(const RowBlocks& blocks, int64_t kv_head, int64_t split, int64_t splits) const {
+  const auto count = static_cast<int64_t>(cache.head(blocks.layer(), kv_head).pages.size());
+  PageList list;
+  list.cache = &cache, list.layer = blocks.layer(), list.kv_head = kv_head;
+  list.begin = splits == 1 ? 0 : std::min(count, split * kSplitPages);
+  list.end = splits == 1 ? count : std::min(count, (split + 1) * kSplitPages);
+  list.kernels = &kernels, list.plain_kernels = &plain_kernels, list.rotation = &all_rotation;
+  return list;
+}
+
+void AttentionSequence::State::attend_block(RankScratch& scratch, const RowBlocks& blocks, const RowBlock& block, const PageList& list, bool whole) {
+  const AttentionLayer& layer = at(blocks.layer());
+  const Selection& selection = selection_of(blocks, block);
+  scratch.bits.set(selection, length + tokens);
+  const PageMasks masks(selection, scratch.bits, layer.window);
+  const bool sinks = separate_sinks(blocks.layer());
+  const BlockCounts counts = scratch.rows.attend(list, masks, sinks);
+  scratch.counters.keys_attended += counts.pairs, scratch.counters.values_read += counts.pairs;
+  scratch.counters.multiply_adds += counts.pairs * 2 * static_cast<uint64_t>(layer.head_size);
+  scratch.counters.fast_bytes += counts.fast_bytes, scratch.counters.slow_bytes += counts.slow_bytes;
+  if (whole && needs.column_sums)
+    scratch.rows.add_column_sums(list, masks, sinks, column_sums.data() + list.kv_head * max_pages(blocks.layer()) * kMaxPageTokens);
+}
+
+// Without splits a unit is a block of rows; with column sums all blocks of a KV head, in order. With splits, ranges of
+// pages follow one another, so that each thread reads on.
+void AttentionSequence::State::run_units(const RowBlocks& blocks, const AttentionInput& input, int64_t splits, const TeamRank& team) {
+  RankScratch& scratch = ranks[static_cast<size_t>(team.rank)];
+  const int64_t per_head = blocks.per_kv_head();
+  if (splits > 1) {
+    const Slice units = team.slice(blocks.kv_heads() * per_head * splits);
+    for (int64_t unit = units.begin; unit < units.end; ++unit) {
+      const RowBlock block = blocks.block(unit / splits);
+      load(scratch, blocks, block, input);
+      attend_block(scratch, blocks, block, pages(blocks, block.kv_head, unit % splits, splits), false);
+      scratch.rows.save(partial(blocks, unit));
+    }
+    return;
+  }
+  const auto run = [&](int64_t index) {
+    const RowBlock block = blocks.block(index);
+    load(scratch, blocks, block, input);
+    attend_block(scratch, blocks, block, pages(blocks, block.kv_head, 0, 1), true);
+    store(scratch, blocks, block, input);
+  };
+  if (needs.column_sums) {
+    const int64_t floats = max_pages(blocks.layer()) * kMaxPageTokens;
+    for (int64_t g = team.rank; g < blocks.kv_heads(); g += team.size()) {
+      std::fill_n(column_sums.begin() + g * floats, floats, 0.0f);
+      for (int64_t i = 0; i < per_head; ++i) run(g * per_head + i);
+    }
+    return;
+  }
+  // Later rows see more keys: dealt out in turn, from the last on.
+  for (int64_t i = team.rank; i < blocks.kv_heads() * per_head; i += team.size())
+    run(i % blocks.kv_heads() * per_head + per_head - 1 - i / blocks.kv_heads());
+}
+
+void AttentionSequence::State::merge_splits(const RowBlocks& blocks, const AttentionInput& input, int64_t splits, const TeamRank& team) {
+  RankScratch& scratch = ranks[static_cast<size_t>(team.rank)];
+  const Slice mine = team.slice(blocks.kv_heads() * blocks.per_kv_head());
+  for (int64_t i = mine.begin; i < mine.end; ++i) {
+    const RowBlock block = blocks.block(i);
+    scratch.rows.start(block.rows(), cache.layout(blocks.layer()).width);
+    for (int64_t split = 0; split < splits; ++split) scratch.rows.merge(partial(blocks, i * splits + split));
+    store(scratch, blocks, block, input);
+  }
+}
+
+void AttentionSequence::State::finish_chunk(const RowBlocks& blocks, const AttentionInput& input, bool chunk_ends) {
+  if (needs.column_sums || needs.row_statistics) {
+    AttentionStatistics statistics{};
+    statistics.layer = blocks.layer(), statistics.position = length + blocks.begin(), statistics.tokens = blocks.end() - blocks.begin();
+    statistics.column_sums = needs.column_sums ? column_sums.data() : nullptr;
+    statistics.column_stride = max_pages(blocks.layer()) * kMaxPageTokens;
+    const int64_t first = blocks.begin() * at(blocks.layer()).heads;
+    statistics.log_sum_exp = needs.row_statistics ? log_sum_exp.data() + first : nullptr;
+    statistics.row_maximum = needs.row_statistics ? row_maximum.data() + first : nullptr;
+    statistics.input = &input;
+    policy->after_attention(cache, statistics);
+  }
+  if (chunk_ends) policy->end_chunk(cache, blocks.layer(), length + blocks.end());
+}
+
+void AttentionSequence::State::attend_chunk(int layer, const AttentionInput& input, int64_t begin, int64_t end, const TeamRank& team) {
+  const RowBlocks blocks(at(layer), layer, needs, length, begin, end);
+  if (needs.before_layer || needs.on_append) {
+    if (team.rank == 0) call_hooks(layer, input, begin, end);
+    team.barrier();
+  }
+  append(layer, input, begin, end, team);
+  team.barrier();
+  if (needs.select) {
+    select(blocks, input, team);
+    team.barrier();
+  }
+  int64_t most = 0;
+  for (int64_t g = 0; g < blocks.kv_heads(); ++g) most = std::max(most, static_cast<int64_t>(cache.head(layer, g).pages.size()));
+  const bool split = splittable(blocks) && most > kSplitPages;
+  const int64_t splits = split ? ceil_div(most, kSplitPages) : 1;
+  run_units(blocks, input, splits, team);
+  if (splits > 1) {
+    team.barrier();
+    merge_splits(blocks, input, splits, team);
+  }
+  const bool chunk_ends = needs.end_chunk && needs.chunk > 0 && (length + end) % needs.chunk == 0;
+  if (!chunk_ends && !needs.column_sums && !needs.row_statistics) return;
+  team.barrier();
+  if (team.rank == 0) finish_chunk(blocks, input, chunk_ends);
+  team.barrier();
+}
+
+AttentionSequence::AttentionSequence(std::shared_ptr<const std::vector<AttentionLayer>> layers, const AttentionRequest& request, int64_t capacity) {
+  if (capacity < 1 || capacity > std::numeric_limits<int32_t>::max() - kMaxPageTokens)
+    throw UserError("sequence", "tokens", "between 1 and 2^31", std::to_string(capacity));
+  state_ = std::make_unique<State>(std::move(layers), request, capacity);
+}
+AttentionSequence::~AttentionSequence() = default;
+
+int64_t AttentionSequence::length() const { return state_->length; }
+int64_t AttentionSequence::capacity() const { return state_->capacity; }
+
+void AttentionSequence::begin_forward(int64_t tokens, int team_size) {
+  State& s = *state_;
+  ESP_ASSERT(tokens >= 1 && s.length + tokens <= s.capacity, "{} tokens after {}, room for {}", tokens, s.length, s.capacity);
+  s.tokens = tokens;
+  s.policy->before_forward(s.cache, s.length, tokens);
+  s.reserve(tokens, team_size);
+  s.prepare_rotation(tokens);
+}
+
+void AttentionSequence::attend(int layer, const AttentionInput& input, const TeamRank& team) {
+  State& s = *state_;
+  const int64_t chunk = s.needs.chunk;
+  for (int64_t begin = 0; begin < input.tokens;) {
+    const int64_t end = chunk == 0 ? input.tokens : std::min(input.tokens, ((s.length + begin) / chunk + 1) * chunk - s.length);
+    s.attend_chunk(layer, input, begin, end, team);
+    begin = end;
+  }
+}
+
+void AttentionSequence::end_forward() {
+  State& s = *state_;
+  s.length += s.tokens;
+  for (RankScratch& rank : s.ranks) {
+    AttentionCounters& c = rank.counters;
+    s.counters.keys_scored += c.keys_scored, s.counters.keys_attended += c.keys_attended, s.counters.values_read += c.values_read;
+    s.counters.multiply_adds += c.multiply_adds, s.counters.fast_bytes += c.fast_bytes, s.counters.slow_bytes += c.slow_bytes;
+    c = {};
+  }
+  if (!s.needs.end_chunk) return;
+  if (s.needs.chunk == 0)
+    for (int layer = 0; layer < static_cast<int>(s.layers->size()); ++layer) s.policy->end_chunk(s.cache, layer, s.length);
+  s.cache.trim(s.tokens > 1);
+}
+
+const AttentionCounters& AttentionSequence::counters() const { return state_->counters; }
+uint64_t AttentionSequence::cache_bytes() const { return state_->cache.bytes(); }
+const KvCache& AttentionSequence::cache() const { return state_->cache; }
+
+}  // namespace espalier

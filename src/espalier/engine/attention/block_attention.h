@@ -1,0 +1,75 @@
+// Attention of one block of query rows over a list of cache pages: online softmax, masks from the selection, the causal
+// order and the model's window. All rows share one KV head, whose keys and values are read once for all of them.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "espalier/engine/attention/block_kernels.h"
+#include "espalier/engine/attention/kv_cache.h"
+#include "espalier/engine/attention/page_masks.h"
+#include "espalier/engine/attention/rotary_rows.h"
+
+namespace espalier {
+
+struct BlockCounts {
+  uint64_t pairs = 0;                       // visible (row, key) pairs
+  uint64_t fast_bytes = 0, slow_bytes = 0;  // of visible keys and values, once for all rows
+  BlockCounts& operator+=(const BlockCounts& other);
+};
+
+// Pages [begin, end) of one head.
+struct PageList {
+  const KvCache* cache = nullptr;
+  int layer = 0;
+  int64_t kv_head = 0;
+  int64_t begin = 0, end = 0;
+  const BlockKernels* kernels = nullptr;        // of the cache's codec
+  const BlockKernels* plain_kernels = nullptr;  // of fp32, for keys that are rotated as they are read
+  const RotaryRows* rotation = nullptr;         // by position, for raw keys
+};
+
+// The rows' running state; a thread has one and uses it again and again.
+class BlockRows {
+ public:
+  void reserve(int64_t width);  // the largest padded head size; no later call allocates
+
+  // Starts over with `count` rows of `width` channels, all of which have seen nothing.
+  void start(int64_t count, int64_t width);
+  float* q(int64_t r) { return q_.data() + r * width_; }             // to be filled: rotated, scaled, zeros beyond head_size
+  float* sink_q(int64_t r) { return sink_q_.data() + r * width_; }   // as q, for keys seen as sinks alone
+  int32_t& position(int64_t r) { return positions_[static_cast<size_t>(r)]; }  // non-decreasing
+
+  // Takes the pages' visible keys in.
+  BlockCounts attend(const PageList& pages, const PageMasks& masks, bool separate_sinks);
+  // After the last page: sums[page · 64 + slot] += Σ over rows of the softmax. Reads the keys again.
+  void add_column_sums(const PageList& pages, const PageMasks& masks, bool separate_sinks, float* sums);
+
+  // State: out is not yet divided by sum.
+  float maximum(int64_t r) const { return maximum_[static_cast<size_t>(r)]; }
+  float sum(int64_t r) const { return sum_[static_cast<size_t>(r)]; }
+  const float* out(int64_t r) const { return out_.data() + r * width_; }
+  float log_sum_exp(int64_t r) const;  // natural logarithm; -infinity for a row without visible keys
+  // [count · (width + 2)]: to keep the state, and to take another's in. Order of merging matters for the last bits.
+  void save(float* state) const;
+  void merge(const float* state);
+  // Divided and written: rows without visible keys are 0.
+  void write(int64_t r, int64_t head_size, float* target) const;
+
+ private:
+  struct Step {
+    KvBlock block;
+    const BlockKernels* kernels;
+  };
+  Step make_step(const PageList& pages, int64_t page, int64_t next, int64_t used);
+  void make_tile(const PageList& pages, const KvPage& page);
+  void take_in(const Step& step, const float* q, const uint64_t* masks);
+
+  int64_t width_ = 0, count_ = 0;
+  std::vector<float> q_, sink_q_, out_, scores_, maximum_, sum_, log_sum_, key_tile_, value_tile_, row_;
+  std::vector<int32_t> positions_;
+  std::vector<uint64_t> masks_, sink_masks_;
+};
+
+}  // namespace espalier

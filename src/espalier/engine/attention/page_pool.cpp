@@ -1,0 +1,72 @@
+#include "espalier/engine/attention/page_pool.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "espalier/core/error.h"
+
+namespace espalier {
+namespace {
+
+constexpr size_t kLine = 64, kSystemPage = 4096;
+constexpr size_t kSlabBytes = size_t{1} << 20;
+
+}  // namespace
+
+PagePool::PagePool(size_t page_bytes) : page_bytes_((page_bytes + kLine - 1) / kLine * kLine) {
+  slab_bytes_ = (std::max(kSlabBytes, page_bytes_) + kSystemPage - 1) / kSystemPage * kSystemPage;
+  slab_pages_ = static_cast<int64_t>(slab_bytes_ / page_bytes_);
+}
+
+PagePool::~PagePool() {
+  for (const Slab& slab : slabs_) munmap(slab.memory, slab_bytes_);
+}
+
+void PagePool::add_slab() {
+  void* memory = mmap(nullptr, slab_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) throw std::bad_alloc();
+  Slab slab;
+  slab.memory = static_cast<std::byte*>(memory);
+  slab.free.reserve(static_cast<size_t>(slab_pages_));  // give() must not allocate
+  const auto at = std::upper_bound(slabs_.begin(), slabs_.end(), slab.memory,
+                                   [](const std::byte* p, const Slab& s) { return std::less<>()(p, s.memory); });
+  slabs_.insert(at, std::move(slab));
+}
+
+// The fullest slabs first, so that others run empty.
+std::byte* PagePool::take() {
+  Slab* best = nullptr;
+  for (Slab& slab : slabs_)
+    if (slab.taken < slab_pages_ && (best == nullptr || slab.taken > best->taken)) best = &slab;
+  if (best == nullptr) {
+    add_slab();
+    return take();
+  }
+  ++best->taken, ++taken_;
+  if (best->free.empty()) return best->memory + static_cast<size_t>(best->touched++) * page_bytes_;  // zeroed by the system
+  std::byte* page = best->free.back();
+  best->free.pop_back();
+  std::memset(page, 0, page_bytes_);
+  return page;
+}
+
+void PagePool::give(std::byte* page) {
+  auto slab = std::upper_bound(slabs_.begin(), slabs_.end(), page,
+                               [](const std::byte* p, const Slab& s) { return std::less<>()(p, s.memory); });
+  ESP_ASSERT(slab != slabs_.begin());
+  --slab;
+  slab->free.push_back(page);
+  --slab->taken, --taken_;
+}
+
+void PagePool::trim() {
+  std::erase_if(slabs_, [this](const Slab& slab) {
+    if (slab.taken == 0) munmap(slab.memory, slab_bytes_);
+    return slab.taken == 0;
+  });
+}
+
+}  // namespace espalier

@@ -1,0 +1,39 @@
+// Memory for cache pages of one size. Pages come from slabs; slabs that no page uses go back to the system.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace espalier {
+
+class PagePool {
+ public:
+  explicit PagePool(size_t page_bytes);  // rounded up so that pages are aligned to 64 bytes
+  ~PagePool();
+  PagePool(const PagePool&) = delete;
+  PagePool& operator=(const PagePool&) = delete;
+
+  std::byte* take();  // zeroed; std::bad_alloc when the system has none
+  void give(std::byte* page);
+  void trim();  // unmaps slabs without pages
+
+  size_t page_bytes() const { return page_bytes_; }
+  uint64_t taken_bytes() const { return taken_ * page_bytes_; }
+  uint64_t reserved_bytes() const { return slabs_.size() * slab_bytes_; }  // of address space
+
+ private:
+  struct Slab {
+    std::byte* memory = nullptr;
+    int64_t taken = 0, touched = 0;  // pages from `touched` on have never been used
+    std::vector<std::byte*> free;
+  };
+  void add_slab();
+
+  size_t page_bytes_, slab_bytes_;
+  int64_t slab_pages_;
+  uint64_t taken_ = 0;
+  std::vector<Slab> slabs_;  // by address
+};
+
+}  // namespace espalier

@@ -1,0 +1,119 @@
+// Attention policies: what each head keeps, reads and drops. A policy is one file with one static RegisterPolicy.
+//
+// Hooks are called only where needs() asks for them. In one forward of `tokens` new tokens they come in this order:
+// before_forward; for each layer and chunk: before_layer, on_append, [keys and values are appended], select (several
+// threads), [attention], after_attention, end_chunk.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "espalier/engine/attention/kv_cache.h"
+#include "espalier/engine/attention/selection.h"
+
+namespace espalier {
+
+struct PolicyNeeds {
+  bool before_layer = false, on_append = false, select = false;
+  bool column_sums = false;     // softmax mass of each stored key, summed over the query rows and heads of its KV group
+  bool row_statistics = false;  // log-sum-exp and row maximum of each query row
+  bool end_chunk = false;
+  bool per_head = false;    // select() decides for each query head, else for each KV head and its group of query heads
+  int64_t query_block = 0;  // tokens that share a selection; 0: as many as the kernel likes
+  // Tokens between two calls of end_chunk, counted from the sequence's start; queries see what the last call left and the
+  // tokens since. 0: whatever a forward brings.
+  int64_t chunk = 0;
+  KvCacheOptions cache;  // its codec is the user's
+  Selection selection;   // for all queries, where select is not asked for
+};
+
+struct SelectQuery {
+  int layer;
+  int64_t kv_head;
+  int64_t head;               // the query head; -1: the whole group
+  int64_t position, rows;     // of the first query, how many consecutive ones
+  const float* q;             // un-rotated, row r of head h at q + r · stride + h · head_size
+  int64_t stride;
+  const KvCache* cache;       // the queries' own keys are in it
+};
+
+struct AppendedTokens {
+  int layer;
+  int64_t position, tokens;   // of the first; they are not in the cache yet
+  const AttentionInput* input;  // un-rotated; rows of these tokens
+};
+
+struct AttentionStatistics {
+  int layer;
+  int64_t position, tokens;
+  // By KV head, page and slot: [kv_heads][pages · 64]; column_stride floats between heads.
+  const float* column_sums = nullptr;
+  int64_t column_stride = 0;
+  // [tokens, heads]
+  const float *log_sum_exp = nullptr, *row_maximum = nullptr;
+  const AttentionInput* input = nullptr;  // out: the heads' outputs
+};
+
+class AttentionPolicy {
+ public:
+  virtual ~AttentionPolicy() = default;
+  virtual const PolicyNeeds& needs() const = 0;
+  virtual void begin_sequence(KvCache&) {}
+  virtual void before_forward(KvCache&, int64_t /*position*/, int64_t /*tokens*/) {}
+  virtual void before_layer(KvCache&, int /*layer*/) {}
+  virtual void on_append(KvCache&, const AppendedTokens&) {}
+  // Ids ascending. selection comes empty; returns the key rows that were scored to decide. Called from several threads.
+  virtual uint64_t select(const SelectQuery&, Selection& /*selection*/) const { return 0; }
+  virtual void after_attention(KvCache&, const AttentionStatistics&) {}
+  // `length` tokens were seen. What is dropped here is freed.
+  virtual void end_chunk(KvCache&, int /*layer*/, int64_t /*length*/) {}
+};
+
+struct PolicyOption {
+  std::string name, type, value;  // type: int, real, text; value: the default as text
+  std::string range, doc;
+};
+
+struct PolicyContext;
+
+struct PolicyInfo {
+  std::string id, name;
+  int year = 0;
+  std::string summary;  // one line
+  std::vector<PolicyOption> options;
+  std::unique_ptr<AttentionPolicy> (*make)(const PolicyContext& context);
+};
+
+// What a policy is made for, and the user's options.
+struct PolicyContext {
+  std::span<const AttentionLayer> layers;
+  int64_t capacity = 0;  // the most tokens of the sequence
+  KvCodec codec = KvCodec::kF32;
+  uint64_t seed = 0;
+  const PolicyInfo* info = nullptr;
+  const std::map<std::string, std::string>* given = nullptr;
+
+  // Of an option of info, or its default. UserError naming policy and option if it is no number or out of range.
+  std::string text(const std::string& name) const;
+  int64_t integer(const std::string& name, int64_t least, int64_t most) const;
+  double real(const std::string& name, double least, double most) const;
+  bool has(const std::string& name) const;  // the policy has the option, and it was given or has a default
+  [[noreturn]] void fail(const std::string& name, const std::string& expected, const std::string& found) const;
+  // Tokens a head may keep, from whichever of `budget` (tokens), `budget_bytes` (of the whole cache, in whole pages) and
+  // `share` (of the tokens seen: 0 is returned) is given. UserError unless exactly one is.
+  int64_t budget_tokens(int64_t page) const;
+};
+
+struct RegisterPolicy {
+  explicit RegisterPolicy(PolicyInfo info);
+};
+
+std::vector<const PolicyInfo*> registered_policies();  // by id
+const PolicyInfo& find_policy(const std::string& id);  // UserError with near names
+// UserError on unknown options.
+std::unique_ptr<AttentionPolicy> make_policy(const AttentionRequest& request, std::span<const AttentionLayer> layers, int64_t capacity);
+
+}  // namespace espalier
