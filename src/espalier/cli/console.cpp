@@ -29,4 +29,17 @@ void write_stdout(std::string_view text) {
   }
 }
 
+std::string read_stdin(uint64_t most) {
+  std::string text;
+  char buffer[1 << 16];
+  for (;;) {
+    const ssize_t got = ::read(STDIN_FILENO, buffer, sizeof buffer);
+    if (got == 0) return text;
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) user_error("standard input: cannot read: {}", std::strerror(errno));
+    text.append(buffer, static_cast<size_t>(got));
+    if (text.size() > most) user_error("standard input: longer than {} bytes", most);
+  }
+}
+
 }  // namespace espalier

@@ -1,10 +1,12 @@
 // espalier eval MODEL --data DATA
+#include "espalier/cli/engine_options.h"
 #include "espalier/cli/lab.h"
 #include "espalier/cli/text.h"
 #include "espalier/cli/verb.h"
 #include "espalier/core/assets.h"
 #include "espalier/core/error.h"
 #include "espalier/core/progress.h"
+#include "espalier/engine/language_eval.h"
 
 namespace espalier {
 namespace {
@@ -29,6 +31,7 @@ class EvalVerb : public Verb {
     add_integer(app, "--stride", request_.stride, 0, kMost, "tokens between windows; 0: they do not overlap");
     add_integer(app, "--limit", request_.limit, 0, kMost, "tokens or images at most; 0: all");
     add_integer(app, "--batch", request_.batch, 0, 65536, "sequences or images at a time; 0: chosen");
+    engine_.declare(app);
   }
 
   bool complete(CLI::App&) override {
@@ -36,6 +39,7 @@ class EvalVerb : public Verb {
       user_error("--metric: kl is a distance and needs --against MODEL");
     if (request_.length > 0 && request_.stride > request_.length)
       user_error("--stride: expected at most --length {}, found {}", request_.length, request_.stride);
+    request_.engine = engine_.request();
     return false;
   }
 
@@ -43,16 +47,18 @@ class EvalVerb : public Verb {
     resolve_model(request_.model);
     if (!request_.against.empty()) resolve_model(request_.against);
     if (!request_.data.empty()) resolve_data(request_.data);
-    return lab().eval(request_);
+    const bool through_engine = !request_.engine.policy.empty() || request_.metric == "needle";
+    return through_engine ? evaluate_language(request_) : lab().eval(request_);
   }
   std::string text(const Json& result) override;
 
  private:
   EvalRequest request_;
+  EngineOptions engine_;
 };
 
 std::string scope_of(const Json& result) {
-  for (const char* unit : {"tokens", "images"})
+  for (const char* unit : {"tokens", "images", "trials"})
     if (result.contains(unit)) return fmt::format(" over {} {}", shown(result[unit]), unit);
   return "";
 }

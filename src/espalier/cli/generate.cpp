@@ -2,7 +2,7 @@
 #include <utility>
 
 #include "espalier/cli/console.h"
-#include "espalier/cli/lab.h"
+#include "espalier/cli/engine_options.h"
 #include "espalier/cli/text.h"
 #include "espalier/cli/verb.h"
 #include "espalier/core/assets.h"
@@ -10,6 +10,7 @@
 #include "espalier/core/file.h"
 #include "espalier/core/json.h"
 #include "espalier/core/log.h"
+#include "espalier/engine/generate.h"
 
 namespace espalier {
 namespace {
@@ -27,23 +28,27 @@ class GenerateVerb : public Verb {
   void declare(CLI::App& app) override {
     add_model(app, request_.model)->required();
     auto* prompt = add_text(app, "-p,--prompt", request_.prompt, "TEXT", "what the text begins with");
-    add_text(app, "--prompt-file", prompt_file_, "FILE", "the same from a UTF-8 file")->excludes(prompt);
+    add_text(app, "--prompt-file", prompt_file_, "FILE", "the same from a UTF-8 file; -: from standard input")->excludes(prompt);
     add_integer(app, "-n,--max-tokens", request_.max_tokens, 1, int64_t{1} << 30, "tokens to add at most");
     add_number(app, "--temperature", request_.temperature, 0, 100, "0: always the most probable token");
     add_integer(app, "--top-k", request_.top_k, 0, int64_t{1} << 30, "choose among the k most probable; 0: all");
     add_number(app, "--top-p", request_.top_p, 0, 1, "choose among those that make up this probability");
-    add_text(app, "--policy", request_.policy, "METHOD", "attention policy; by default dense");
-    add_texts(app, "--set", settings_, "NAME=VALUE", "an option of the policy (repeatable)");
+    add_number(app, "--min-p", request_.min_p, 0, 1, "leave out what is less probable than this share of the most probable");
+    add_number(app, "--repetition-penalty", request_.repetition_penalty, 0.01, 100, "above 1: tokens that occurred become less probable");
+    add_texts(app, "--stop", request_.stop, "TEXT", "ends the answer, and is not shown (repeatable)");
+    app.add_flag("--chat", request_.chat, "the prompt is a user's message, put into the checkpoint's chat template");
+    add_text(app, "--system", request_.system, "TEXT", "with --chat: the system's message before it");
+    engine_.declare(app);
   }
 
   bool complete(CLI::App& app) override {
     if (app.count("--prompt") + app.count("--prompt-file") == 0) user_error("--prompt: missing (or --prompt-file)");
-    if (!prompt_file_.empty()) request_.prompt = read_file(prompt_file_, kMostPromptBytes);
+    if (prompt_file_ == "-") request_.prompt = read_stdin(kMostPromptBytes);
+    else if (!prompt_file_.empty()) request_.prompt = read_file(prompt_file_, kMostPromptBytes);
     if (!is_valid_utf8(request_.prompt))
       user_error("{}: not valid UTF-8", prompt_file_.empty() ? "--prompt" : prompt_file_);
-    request_.options = parse_settings(settings_);
-    if (!request_.options.empty() && request_.policy.empty())
-      user_error("--set: options belong to a policy; name it with --policy");
+    if (!request_.system.empty() && !request_.chat) user_error("--system: belongs to --chat");
+    request_.engine = engine_.request();
     return false;
   }
 
@@ -51,10 +56,11 @@ class GenerateVerb : public Verb {
     resolve_model(request_.model);
     if (!wants_json())
       request_.on_text = [this, started = false](std::string_view piece) mutable {
-        if (!std::exchange(started, true)) write_stdout(request_.prompt);  // not before the model is known to work
+        // not before the model is known to work
+        if (!std::exchange(started, true) && !request_.chat) write_stdout(request_.prompt);
         write_stdout(piece);
       };
-    return lab().generate(request_);
+    return generate(request_);
   }
 
   // The words are already on the screen, piece by piece.
@@ -67,7 +73,7 @@ class GenerateVerb : public Verb {
  private:
   GenerateRequest request_;
   std::string prompt_file_;
-  std::vector<std::string> settings_;
+  EngineOptions engine_;
 };
 
 GenerateVerb generate_verb;

@@ -55,6 +55,7 @@ class Decoder {
   struct MatrixUse {
     std::string node;
     WeightForm form;
+    int64_t rows, columns;
     uint64_t bytes;
     double density;  // stored values / all
   };

@@ -9,8 +9,10 @@
 namespace espalier {
 namespace {
 
-// Long enough for the longest wait between two operations of a step, short enough to leave the core to others soon.
-constexpr int kSpins = 20000;
+// At a barrier the others are a few microseconds away, unless they wait for this very core: then it is theirs at once.
+constexpr int kBarrierSpins = 1000;
+// Between two runs of a decoding loop a token is sampled; a team that nobody calls goes to sleep.
+constexpr int kIdleSpins = 20000;
 
 template <typename Done>
 bool spin(const Done& done, int times) {
@@ -65,14 +67,14 @@ void Team::barrier() {
     return;
   }
   const auto passed = [&] { return phase_.load(std::memory_order_acquire) != phase; };
-  while (!spin(passed, kSpins)) std::this_thread::yield();
+  while (!spin(passed, kBarrierSpins)) std::this_thread::yield();
 }
 
 void Team::serve(int rank) {
   uint64_t seen = 0;
   for (;;) {
     const auto called = [&] { return generation_.load(std::memory_order_acquire) != seen; };
-    if (!spin(called, kSpins)) {
+    if (!spin(called, kIdleSpins)) {
       std::unique_lock lock(mutex_);
       wake_.wait(lock, [&] { return stopping_ || called(); });
     }

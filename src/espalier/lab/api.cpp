@@ -10,7 +10,6 @@
 #include "espalier/core/log.h"
 #include "espalier/lab/compare.h"
 #include "espalier/lab/evaluate.h"
-#include "espalier/lab/generate.h"
 #include "espalier/lab/methods/plan.h"
 #include "espalier/lab/methods/reproduce.h"
 #include "espalier/lab/methods/runner.h"
@@ -21,7 +20,8 @@ namespace {
 
 void prepare(const CommonRequest& common) {
   if (common.device != "cpu") user_error("--device: this build has no {} back end; use cpu", common.device);
-  if (common.dtype != "fp32") user_error("--dtype: the laboratory computes in fp32; {} comes with the engine", common.dtype);
+  if (common.dtype != "auto" && common.dtype != "fp32")
+    user_error("--dtype: the laboratory computes in fp32; {} is for generate, bench, serve and eval --policy", common.dtype);
   at::set_num_threads(common.threads);
 }
 
@@ -61,11 +61,6 @@ class Laboratory : public LabApi {
   Json compare(const CompareRequest& request) override {
     prepare(request.common);
     return run_compare(request);
-  }
-
-  Json generate(const GenerateRequest& request) override {
-    prepare(request.common);
-    return run_generate(request);
   }
 
   Json reproduce(const ReproduceRequest& request) override {

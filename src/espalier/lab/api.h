@@ -20,7 +20,6 @@ class LabApi {
   virtual Json prune(const PruneRequest& request) = 0;
   virtual Json eval(const EvalRequest& request) = 0;
   virtual Json compare(const CompareRequest& request) = 0;  // a list of rows
-  virtual Json generate(const GenerateRequest& request) = 0;
   virtual Json reproduce(const ReproduceRequest& request) = 0;
 };
 

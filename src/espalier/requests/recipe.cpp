@@ -12,9 +12,8 @@ namespace espalier {
 
 const std::vector<std::string> kBudgets = {"params", "flops", "bytes", "heads", "layers", "experts", "latency"};
 const std::vector<std::string> kRepairs = {"none", "ls", "bn", "lora", "finetune", "distill"};
-const std::vector<std::string> kPackings = {"none", "bitmap"};
 const std::vector<std::string> kDevices = {"cpu", "cuda"};
-const std::vector<std::string> kDtypes = {"fp32", "bf16", "int8"};
+const std::vector<std::string> kDtypes = {"auto", "fp32", "bf16", "fp16", "int8"};
 
 namespace {
 
@@ -110,7 +109,7 @@ StepRequest read_step(const Json& value, const std::string& where) {
   fields.share("sparsity", step.sparsity);
   fields.word("of", kBudgets, step.of);
   fields.text("pattern", step.pattern);
-  if (!step.pattern.empty()) check_pattern(step.pattern, fields.place("pattern"));
+  parse_pattern(step.pattern, fields.place("pattern"));
   fields.word("repair", kRepairs, step.repair);
   const Json* options = fields.find("set");
   if (!options) return step;
@@ -149,11 +148,23 @@ void read_lists(const Fields& fields, const std::string& where, PruneRequest& re
 
 }  // namespace
 
-void check_pattern(const std::string& pattern, const std::string& where) {
-  int kept = 0, group = 0, used = 0;
-  const bool read = pattern.size() < 8 && std::sscanf(pattern.c_str(), "%d:%d%n", &kept, &group, &used) == 2;
-  if (!read || used != static_cast<int>(pattern.size()) || kept <= 0 || kept >= group || group > 64)
-    throw UserError(where, "pattern", "N:M with 0 < N < M <= 64, as 2:4", "'" + printable(pattern) + "'");
+PatternWord parse_pattern(const std::string& pattern, const std::string& where) {
+  PatternWord word;
+  if (pattern.empty() || pattern == "unstructured") return word;
+  int first = 0, second = 0, used = 0;
+  const char* text = pattern.c_str();
+  const auto whole = [&] { return used == static_cast<int>(pattern.size()); };
+  if (pattern.size() < 12 && std::sscanf(text, "block:1x%d%n", &first, &used) == 1 && whole() && first > 1 && first <= 64) {
+    word.block = first;
+  } else if (pattern.size() < 8 && std::sscanf(text, "%d:%d%n", &first, &second, &used) == 2 && whole() && first > 0 &&
+             first < second && second <= 64) {
+    word.n = first;
+    word.m = second;
+  } else {
+    throw UserError(where, "pattern", "unstructured, N:M with 0 < N < M <= 64 as 2:4, or block:1xB with 1 < B <= 64 as block:1x16",
+                    "'" + printable(pattern) + "'");
+  }
+  return word;
 }
 
 std::vector<int64_t> parse_shape(const std::string& text, const std::string& where) {
@@ -183,7 +194,8 @@ PruneRequest read_recipe(const std::filesystem::path& path) {
   fields.text("eval", request.eval_data);
   fields.integer("align", 1, 4096, request.align);
   fields.flag("uniform", request.uniform);
-  fields.word("pack", kPackings, request.pack);
+  fields.text("pack", request.pack);
+  parse_pack(request.pack, fields.place("pack"));
   fields.integer("seed", 0, INT64_MAX, request.common.seed);
   fields.integer("threads", 0, 4096, request.common.threads);
   fields.word("device", kDevices, request.common.device);

@@ -17,7 +17,7 @@ struct CommonRequest {
   uint64_t seed = 0;
   int threads = 0;             // what --threads said or the machine has: at least 1 when a verb runs
   std::string device = "cpu";  // "cpu" | "cuda"
-  std::string dtype = "fp32";  // "fp32" | "bf16" | "int8"
+  std::string dtype = "auto";  // "auto" (the laboratory: fp32; the engine: as stored) | "fp32" | "bf16" | "fp16" | "int8"
   std::map<std::string, std::vector<int64_t>> input_shapes;  // of an ONNX file's inputs, where it leaves sizes open
 };
 
@@ -36,7 +36,7 @@ struct StepRequest {
   std::string method;
   std::optional<double> sparsity;  // share to remove, in [0, 1)
   std::string of;                  // "": the method's own; params | flops | bytes | heads | layers | experts | latency
-  std::string pattern;             // "": none; "N:M"
+  std::string pattern;             // "": single weights, as "unstructured"; else "N:M" or "block:1xB"
   std::string repair = "none";     // none | ls | bn | lora | finetune | distill
   MethodOptions options;
 };
@@ -50,7 +50,7 @@ struct PruneRequest {
   std::vector<std::string> protect;  // patterns of nodes that stay untouched
   int64_t align = 8;                 // widths are multiples of this
   bool uniform = false;              // same widths in every block, so that stock loaders read the result
-  std::string pack = "none";         // none | bitmap: how zeros are stored
+  std::string pack = "none";         // how Linear weights are stored: none, auto, or a form of core/weight_form.h
   std::string out;
   std::string recipe;  // path of the recipe file, "" when the steps came from options
   bool force = false, resume = false, dry_run = false;
@@ -58,6 +58,14 @@ struct PruneRequest {
 
 // Asks what prune would do and cost: memory, disk, time, units; writes nothing. `out` may be empty.
 using PlanRequest = PruneRequest;
+
+// How the engine runs a language model.
+struct EngineRequest {
+  std::string policy;             // "": dense attention; id of an AttentionPolicy
+  MethodOptions options;          // of the policy
+  std::string cache = "fp32";     // how keys and values are stored: fp32 | bf16 | int8
+  int64_t int8_group = 0;         // with --dtype int8: columns that share a scale; 0: a whole row
+};
 
 struct EvalRequest {
   CommonRequest common;
@@ -68,18 +76,34 @@ struct EvalRequest {
   int64_t stride = 0;   // 0: windows do not overlap
   int64_t limit = 0;    // tokens or images at most; 0: all
   int64_t batch = 0;    // 0: chosen
+  EngineRequest engine;
 };
 
 struct GenerateRequest {
   CommonRequest common;
+  EngineRequest engine;
   std::string model, prompt;
+  std::string system;      // with chat: what the conversation begins with
+  bool chat = false;       // the prompt is a user's message in the checkpoint's chat template
   int64_t max_tokens = 128;
   double temperature = 0;  // 0: always the most probable token
   int64_t top_k = 0;       // 0: no limit
-  double top_p = 1;
-  std::string policy;                             // "": dense attention; id of an AttentionPolicy
-  MethodOptions options;                          // of the policy
+  double top_p = 1, min_p = 0;
+  double repetition_penalty = 1;
+  std::vector<std::string> stop;  // texts that end the answer; they are not shown
   std::function<void(std::string_view)> on_text;  // called with each new piece of valid UTF-8; may be empty
+};
+
+// Load time, prefill and decode speed of a language model, images/s of a vision model.
+struct BenchRequest {
+  CommonRequest common;
+  EngineRequest engine;
+  std::string model;
+  std::string against;    // "": none; measured in the same run, turn by turn
+  int64_t context = 256;  // tokens of the prompt
+  int64_t tokens = 32;    // decoded in each round
+  int64_t batch = 1;      // sequences or pictures at a time
+  int64_t rounds = 5;
 };
 
 struct MethodsRequest {
@@ -119,7 +143,7 @@ struct ConvertRequest {
   std::string model;
   std::string to;  // hf | onnx | gguf
   std::string out;
-  std::string pack = "none";  // none | bitmap
+  std::string pack = "none";  // as PruneRequest's
   bool force = false;
 };
 

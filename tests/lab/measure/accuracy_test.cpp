@@ -25,7 +25,7 @@ TEST(Share, WilsonsInterval) {
   EXPECT_EQ(share(0, 20).low, 0);
   EXPECT_NEAR(share(0, 20).high, 0.161125, 1e-6);
   EXPECT_EQ(share(20, 20).high, 1);
-  ESP_EXPECT_USER_ERROR(share(0, 0), "no pictures");
+  ESP_EXPECT_USER_ERROR(share(0, 0), "nothing");
 }
 
 TEST(MacroFigures, UnbalancedClassesCountTheSame) {

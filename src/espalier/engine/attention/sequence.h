@@ -59,6 +59,7 @@ class AttentionSequence {
   ~AttentionSequence();
 
   int64_t length() const;  // tokens seen; the next one has this position
+  int64_t capacity() const;
   // One caller (rank 0) before the layers of a forward over `tokens` new tokens: hooks, and all the memory that the forward
   // needs, so that attend() allocates nothing.
   void begin_forward(int64_t tokens, int team_size);

@@ -114,15 +114,6 @@ double ratio(int64_t part, int64_t whole) {
 
 }  // namespace
 
-Estimate share(int64_t hits, int64_t count) {
-  if (count < 1) user_error("accuracy: no pictures were measured");
-  constexpr double kZ = 1.959963984540054;
-  const double n = static_cast<double>(count), p = static_cast<double>(hits) / n;
-  const double centre = (p + kZ * kZ / (2 * n)) / (1 + kZ * kZ / n);
-  const double half = kZ / (1 + kZ * kZ / n) * std::sqrt(p * (1 - p) / n + kZ * kZ / (4 * n * n));
-  return {p, std::max(0.0, centre - half), std::min(1.0, centre + half)};
-}
-
 MacroFigures macro_figures(const std::vector<int64_t>& labels, const std::vector<int64_t>& predictions) {
   ESP_ASSERT(labels.size() == predictions.size() && !labels.empty());
   std::map<int64_t, ClassCounts> classes;

@@ -10,9 +10,6 @@
 
 namespace espalier {
 
-// A share of `count` with Wilson's 95 % interval.
-Estimate share(int64_t hits, int64_t count);
-
 // Averages over the classes that occur among the labels, each as if it were the only question (one against the rest). A
 // class that is never predicted has precision 0 and F1 0.
 struct MacroFigures {

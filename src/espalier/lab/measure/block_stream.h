@@ -6,11 +6,10 @@
 #include <functional>
 #include <vector>
 
+#include "espalier/engine/text_quality.h"
 #include "espalier/lab/interpreter/interpreter.h"
 
 namespace espalier {
-
-using TokenSequences = std::vector<std::vector<int32_t>>;
 
 class BlockStream {
  public:

@@ -1,7 +1,6 @@
 #include "espalier/lab/measure/quality.h"
 
 #include <chrono>
-#include <cmath>
 #include <memory>
 
 #include "espalier/core/error.h"
@@ -15,22 +14,14 @@ constexpr uint64_t kHiddenBytes = 512u << 20;
 constexpr int64_t kLogitPositions = 512;  // a vocabulary of 128k makes 256 MB of them
 
 struct Sums {
-  double nats = 0, squares = 0, kl = 0;
-  int64_t tokens = 0, agreeing = 0, compared = 0;
-  std::vector<std::pair<double, int64_t>> windows;  // nats and tokens of each
+  NatsSums nats;
+  double kl = 0;
+  int64_t agreeing = 0, compared = 0;
 };
 
-// The part of a window that is scored begins here (a position of the predicted token).
-int64_t first_scored(size_t window, int64_t length, int64_t stride) { return window == 0 ? 1 : std::max<int64_t>(1, length - stride); }
-
-void score_chunk(Sums& sums, std::pair<double, int64_t>& window, const at::Tensor& logits, const at::Tensor& targets) {
+void score_chunk(NatsSums& sums, size_t window, const at::Tensor& logits, const at::Tensor& targets) {
   const at::Tensor nats = -at::log_softmax(logits, -1).gather(-1, targets.unsqueeze(-1)).to(at::kDouble);
-  const double sum = nats.sum().item<double>();
-  sums.nats += sum;
-  sums.squares += nats.square().sum().item<double>();
-  sums.tokens += nats.numel();
-  window.first += sum;
-  window.second += nats.numel();
+  sums.add(window, nats.sum().item<double>(), nats.square().sum().item<double>(), nats.numel());
 }
 
 void compare_chunk(Sums& sums, const at::Tensor& logits, const at::Tensor& dense) {
@@ -56,13 +47,12 @@ class Scorer {
 
   // logits [n, vocab] of positions from `at` on of one window.
   void score(size_t window, const std::vector<int32_t>& ids, int64_t at, const at::Tensor& logits, const at::Tensor& dense) {
-    if (sums_.windows.size() <= window) sums_.windows.resize(window + 1);
     const int64_t from = std::max(at, first_scored(window, length_, stride_) - 1);
     const int64_t to = std::min<int64_t>(at + logits.size(0), static_cast<int64_t>(ids.size()) - 1);
     if (from >= to) return;
     const at::Tensor part = logits.narrow(0, from - at, to - from);
     const std::vector<int64_t> targets(ids.begin() + from + 1, ids.begin() + to + 1);
-    score_chunk(sums_, sums_.windows[window], part, at::tensor(targets));
+    score_chunk(sums_.nats, window, part, at::tensor(targets));
     if (dense.defined()) compare_chunk(sums_, part, dense.narrow(0, from - at, to - from));
   }
 
@@ -71,22 +61,11 @@ class Scorer {
   int64_t length_, stride_;
 };
 
-double standard_error(const Sums& sums) {
-  const double n = static_cast<double>(sums.tokens), mean = sums.nats / n;
-  if (sums.windows.size() < 2) return n > 1 ? std::sqrt(std::max(0.0, sums.squares / n - mean * mean) / (n - 1)) : 0;
-  double spread = 0;
-  for (const auto& [nats, tokens] : sums.windows) spread += std::pow(nats - mean * static_cast<double>(tokens), 2);
-  const double count = static_cast<double>(sums.windows.size());
-  return std::sqrt(spread * count / (count - 1)) / n;  // of a ratio estimator over windows
-}
-
 Quality summarise(const Sums& sums) {
   Quality quality;
-  quality.tokens = sums.tokens;
-  quality.nats_per_token = sums.nats / static_cast<double>(sums.tokens);
-  const double margin = 1.96 * standard_error(sums);
-  quality.perplexity = {std::exp(quality.nats_per_token), std::exp(quality.nats_per_token - margin),
-                        std::exp(quality.nats_per_token + margin)};
+  quality.tokens = sums.nats.tokens();
+  quality.nats_per_token = sums.nats.nats_per_token();
+  quality.perplexity = sums.nats.perplexity();
   if (sums.compared > 0) {
     quality.kl = sums.kl / static_cast<double>(sums.compared);
     quality.agreement = static_cast<double>(sums.agreeing) / static_cast<double>(sums.compared);
@@ -95,17 +74,6 @@ Quality summarise(const Sums& sums) {
 }
 
 }  // namespace
-
-TokenSequences windows_of(const std::vector<int32_t>& tokens, int64_t length, int64_t stride) {
-  ESP_ASSERT(length >= 2 && stride >= 1 && stride <= length);
-  TokenSequences windows;
-  const auto count = static_cast<int64_t>(tokens.size());
-  for (int64_t at = 0; at == 0 || at + length - stride < count; at += stride) {
-    const int64_t end = std::min(count, at + length);
-    if (end - at >= 2) windows.emplace_back(tokens.begin() + at, tokens.begin() + end);
-  }
-  return windows;
-}
 
 Quality measure_quality(const Graph& graph, const TokenSequences& windows, int64_t length, int64_t stride, const Graph* against) {
   at::NoGradGuard no_gradients;

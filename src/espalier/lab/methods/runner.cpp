@@ -13,7 +13,6 @@
 #include "espalier/families/output.h"
 #include "espalier/graph/operator.h"
 #include "espalier/io/text_dataset.h"
-#include "espalier/lab/evaluate.h"
 #include "espalier/lab/measure/accuracy.h"
 #include "espalier/lab/measure/probe.h"
 #include "espalier/lab/measure/quality.h"
@@ -46,7 +45,7 @@ Json fingerprint_of(const PruneRequest& request, const Model& model, const Calib
 
 struct StepResult {
   Json removed, findings;
-  double asked = 0, reached = 0;
+  double asked = 0, reached = 0, spread = 0;
   std::string of;
   std::map<std::string, WeightMask> masks;
 };
@@ -58,7 +57,7 @@ StepResult run_step(const PruneRequest& request, size_t index, Model& model, con
   method.prune(job);
   model.graph.check();
   check_reached(job);
-  StepResult result{job.removed(), job.findings(), job.sparsity(), job.reached(), job.settings().of};
+  StepResult result{job.removed(), job.findings(), job.sparsity(), job.reached(), job.spread(), job.settings().of, {}};
   if (step.repair != "none") repair_model(job, step.repair, repair_options(step));
   result.masks = job.masks();
   return result;
@@ -141,10 +140,11 @@ Json run_prune(const PruneRequest& asked) {
       masks = request.steps.size() == 1 ? std::move(step.masks) : std::map<std::string, WeightMask>{};
       if (!step.findings.empty()) findings.push_back({{"method", request.steps[i].method}, {"findings", step.findings}});
       steps.push_back({{"asked", step.asked}, {"reached", step.reached}, {"of", step.of}});
+      if (step.spread > 0) steps.back()["spread"] = step.spread;
     }
     check_uniform(request, model.graph);
     OutputOptions output;
-    output.pack_bitmap = request.pack == "bitmap";
+    output.pack = weight_packer(parse_pack(request.pack, "--pack"));
     write_result(model, place, run.staging(), output);
     model.check_unchanged();
     if (!masks.empty()) {

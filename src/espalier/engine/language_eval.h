@@ -1,0 +1,12 @@
+// Quality of a language model as the engine runs it, under any attention policy.
+#pragma once
+
+#include "espalier/core/json.h"
+#include "espalier/requests/requests.h"
+
+namespace espalier {
+
+// `--metric ppl` and `needle`: the fields of `eval` in docs/cli.md, with the policy and its counters.
+Json evaluate_language(const EvalRequest& request);
+
+}  // namespace espalier
