@@ -102,6 +102,8 @@ void copy_input(const Tensor& tensor, DType type, std::byte* to, const std::stri
 
 }  // namespace
 
+bool has_graph_kernel(const std::string& op) { return find_lowering(op) != nullptr; }
+
 GraphRunner::GraphRunner(const Graph& given, const std::vector<Shape>& shapes, const GraphRunnerOptions& options)
     : state_(std::make_unique<State>()) {
   check_inputs(given, shapes, options);

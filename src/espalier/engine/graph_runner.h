@@ -19,6 +19,9 @@ struct GraphRunnerOptions {
   std::vector<DType> input_dtypes;
 };
 
+// Whether nodes of this operator can be run.
+bool has_graph_kernel(const std::string& op);
+
 class GraphRunner {
  public:
   // The graph is read here and not needed later; its parameters' bytes may be (mapped files stay mapped). UserError where

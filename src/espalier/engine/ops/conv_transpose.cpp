@@ -1,7 +1,5 @@
-// ConvTranspose through oneDNN's deconvolution, channels last. What output_padding adds beyond the last window holds the
-// bias alone, which oneDNN cannot express when the end's padding is smaller: then the whole is computed in plain loops.
-#include <algorithm>
-
+// ConvTranspose through oneDNN's deconvolution, channels last. What output_padding adds takes away from the padding at the
+// end, which may become negative.
 #include "espalier/engine/ops/dnnl_tools.h"
 #include "espalier/engine/ops/windows.h"
 
