@@ -9,7 +9,7 @@ namespace espalier {
 namespace {
 
 constexpr uint64_t kMostSourceBytes = 1u << 20, kMostConfigBytes = 64u << 20;
-constexpr const char* kDefaultName = "default";
+constexpr const char *kDefaultName = "default", *kConfigName = "tokenizer_config.json";
 
 std::string normalized(std::string_view source) {
   std::string text;
@@ -31,6 +31,10 @@ void add_special_tokens(Json& tokens, const Json& config) {
   }
 }
 
+Json read_if_there(const std::filesystem::path& path) {
+  return std::filesystem::is_regular_file(path) ? read_json(path, kMostConfigBytes) : Json();
+}
+
 std::optional<std::string> source_in(const Json& config, const std::string& where) {
   const auto at = config.find("chat_template");
   if (at == config.end() || at->is_null()) return std::nullopt;
@@ -43,13 +47,19 @@ std::optional<std::string> source_in(const Json& config, const std::string& wher
 
 }  // namespace
 
+Json special_tokens(const std::filesystem::path& directory) {
+  Json tokens = Json::object();
+  for (const char* name : {"special_tokens_map.json", kConfigName}) add_special_tokens(tokens, read_if_there(directory / name));
+  return tokens;
+}
+
 struct ChatTemplate::Parsed {
   std::string where;
   jinja::Body body;
   jinja::Members variables;
 };
 
-ChatTemplate::ChatTemplate(std::string_view source, const std::string& where, Json special_tokens) {
+ChatTemplate::ChatTemplate(std::string_view source, const std::string& where, const Json& tokens) {
   if (source.size() > kMostSourceBytes)
     throw UserError(where, "chat template", fmt::format("at most {} bytes", kMostSourceBytes), fmt::format("{}", source.size()));
   if (!is_valid_utf8(source)) user_error("{}: chat template: not valid UTF-8", where);
@@ -57,7 +67,7 @@ ChatTemplate::ChatTemplate(std::string_view source, const std::string& where, Js
   parsed->where = where;
   jinja::Budget budget(where);
   parsed->body = jinja::parse(normalized(source), budget);
-  for (const auto& [key, value] : special_tokens.items()) parsed->variables.emplace_back(key, jinja::from_json(value));
+  for (const auto& [key, value] : tokens.items()) parsed->variables.emplace_back(key, jinja::from_json(value));
   parsed_ = std::move(parsed);
 }
 
@@ -66,12 +76,8 @@ ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
 ChatTemplate& ChatTemplate::operator=(ChatTemplate&&) noexcept = default;
 
 std::optional<ChatTemplate> ChatTemplate::load(const std::filesystem::path& directory) {
-  const auto config_path = directory / "tokenizer_config.json", map_path = directory / "special_tokens_map.json",
-             own_path = directory / "chat_template.jinja";
-  Json tokens = Json::object(), config;
-  if (std::filesystem::is_regular_file(map_path)) add_special_tokens(tokens, read_json(map_path, kMostConfigBytes));
-  if (std::filesystem::is_regular_file(config_path)) config = read_json(config_path, kMostConfigBytes);
-  add_special_tokens(tokens, config);
+  const auto config_path = directory / kConfigName, own_path = directory / "chat_template.jinja";
+  const Json tokens = special_tokens(directory), config = read_if_there(config_path);
   if (std::filesystem::is_regular_file(own_path))
     return ChatTemplate(read_file(own_path, kMostSourceBytes), own_path.string(), tokens);
   if (!config.is_object()) return std::nullopt;

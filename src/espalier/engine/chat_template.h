@@ -23,15 +23,18 @@ struct ChatInput {
   std::optional<std::time_t> now;      // of strftime_now; none: the clock
 };
 
+// {"bos_token": "<s>", …}: what a checkpoint's tokenizer_config.json and special_tokens_map.json name.
+Json special_tokens(const std::filesystem::path& directory);
+
 // Immutable; one object may be used by any number of threads.
 class ChatTemplate {
  public:
   // Of a checkpoint's directory: chat_template.jinja, else "chat_template" of tokenizer_config.json (a text, or a list of
-  // {"name", "template"}: the one named "default"), with the special tokens that tokenizer_config.json and
-  // special_tokens_map.json name. None: the checkpoint has none. UserError if it is malformed.
+  // {"name", "template"}: the one named "default"), with its special_tokens(). None: the checkpoint has none. UserError if
+  // it is malformed.
   static std::optional<ChatTemplate> load(const std::filesystem::path& directory);
-  // special_tokens: {"bos_token": "<s>", …}; `where` names the template in errors.
-  ChatTemplate(std::string_view source, const std::string& where, Json special_tokens = Json::object());
+  // `where` names the template in errors.
+  ChatTemplate(std::string_view source, const std::string& where, const Json& special_tokens = Json::object());
   ~ChatTemplate();
   ChatTemplate(ChatTemplate&&) noexcept;
   ChatTemplate& operator=(ChatTemplate&&) noexcept;

@@ -57,6 +57,13 @@ ApiError failure(const GenerationEnd& end) {
   return ApiError(503, "the server is shutting down");
 }
 
+// Messages of the command line's options, about fields of the same names.
+ApiError from_options(std::string message) {
+  if (!message.starts_with("--")) return ApiError(400, message);
+  message.erase(0, 2);
+  return ApiError(400, message, message.substr(0, message.find(':')));
+}
+
 bool has_answer(const GenerationEnd& end) { return end.reason == FinishReason::kStop || end.reason == FinishReason::kLength; }
 
 class Completion {
@@ -151,7 +158,7 @@ int run_completion(Scheduler& scheduler, Metrics& metrics, ApiRequest request, c
     if (refused.reason == Refused::kClosing) throw ApiError(503, "the server is shutting down");
     throw ApiError(429, std::string("too many requests: ") + refused.what(), "", "queue_full");
   } catch (const UserError& error) {
-    throw ApiError(400, error.what());
+    throw from_options(error.what());
   }
   return request.stream ? completion.send_stream(request.include_usage) : completion.send_whole();
 }
