@@ -59,7 +59,7 @@ void score_tile(const KvBlock& b, const float* q, float* s, int64_t slot, ptrdif
     expand<V, C>(k, x[0]);
     expand<V, C>(k + V::kLanes * 4, x[1]);
     if (ahead != 0)
-      for (int i = 0; i < 2 * V::kLanes * 4; i += 64) _mm_prefetch(reinterpret_cast<const char*>(k) + ahead + i, _MM_HINT_T0);
+      for (int i = 0; i < 2 * V::kLanes * 4; i += 64) _mm_prefetch(reinterpret_cast<const char*>(k) + ahead + i, _MM_HINT_T1);
 #pragma GCC unroll 4
     for (int g = 0; g < C::kGroup; ++g)
 #pragma GCC unroll 16
@@ -132,7 +132,7 @@ void value_tile(const KvBlock& b, const float* p, float* out, int64_t channel, p
   const std::byte* v = b.values + channel * 4;
   for (int64_t j = 0; j < b.used; j += C::kGroup, v += b.width * 4) {
     if (ahead != 0)
-      for (int i = 0; i < m * V::kLanes * 4; i += 64) _mm_prefetch(reinterpret_cast<const char*>(v) + ahead + i, _MM_HINT_T0);
+      for (int i = 0; i < m * V::kLanes * 4; i += 64) _mm_prefetch(reinterpret_cast<const char*>(v) + ahead + i, _MM_HINT_T1);
 #pragma GCC unroll 4
     for (int i = 0; i < m; ++i) {
       typename V::T x[C::kGroup];

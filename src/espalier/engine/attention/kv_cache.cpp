@@ -90,8 +90,15 @@ void KvCache::append(int64_t layer, int64_t g, int64_t position, const float* ke
   ++head.tokens;
 }
 
-void KvCache::free_page(int64_t layer, KvPage& page) {
-  pool(layer, page.tier).give(page.memory);
+// Appends of the same forward may count on the page; trim() frees it.
+void KvCache::free_page(int64_t layer, KvHead& head, KvPage& page) {
+  if (page.tier == Tier::kFast) {
+    std::memset(page.memory, 0, layout(layer).page_bytes);
+    head.reserved.push_back(page.memory);
+    released_ = true;
+  } else {
+    pool(layer, page.tier).give(page.memory);
+  }
   page = KvPage{};
 }
 
@@ -120,7 +127,7 @@ void KvCache::drop_slot(int64_t layer, int64_t g, int64_t index, int64_t slot) {
   // A page that tokens will still be appended to stays.
   const bool open = !options_.reuse_slots && page.used < options_.page;
   if (page.alive != 0) return refresh(layer, page);
-  if (!open) free_page(layer, page);
+  if (!open) free_page(layer, head, page);
 }
 
 void KvCache::drop_page(int64_t layer, int64_t g, int64_t index) {
@@ -129,7 +136,7 @@ void KvCache::drop_page(int64_t layer, int64_t g, int64_t index) {
   if (page.memory == nullptr) return;
   head.tokens -= std::popcount(page.alive);
   page.alive = 0;
-  if (options_.reuse_slots || page.used == options_.page) free_page(layer, page);
+  if (options_.reuse_slots || page.used == options_.page) free_page(layer, head, page);
 }
 
 bool KvCache::drop_token(int64_t layer, int64_t g, int64_t token) {
@@ -188,7 +195,7 @@ void KvCache::compact(int64_t layer, int64_t g) {
     const int64_t here = std::min(tokens, options_.page);
     tokens -= here;
     if (here == 0) {
-      free_page(layer, page);
+      free_page(layer, head, page);
       continue;
     }
     page.alive = here == 64 ? ~uint64_t{0} : bit(here) - 1;
@@ -202,11 +209,12 @@ void KvCache::compact(int64_t layer, int64_t g) {
 }
 
 void KvCache::trim(bool reserved) {
-  for (int64_t layer = 0; reserved && layer < layers(); ++layer)
+  for (int64_t layer = 0; (reserved || released_) && layer < layers(); ++layer)
     for (KvHead& head : heads_[static_cast<size_t>(layer)]) {
       for (std::byte* page : head.reserved) pool(layer, Tier::kFast).give(page);
       head.reserved.clear();
     }
+  released_ = false;
   for (const auto& pages : pools_) pages->trim();
 }
 

@@ -62,14 +62,15 @@ class KvCache {
   // Heads may be appended to from several threads, each head from one. key in the form of options().keys.
   void append(int64_t layer, int64_t g, int64_t position, const float* key, const float* value);
 
-  // Drops; not beside any other call. A page without tokens is freed.
+  // Drops; not beside any other call. A page without tokens is freed by the next trim(); until then appends may use it.
   void drop_slot(int64_t layer, int64_t g, int64_t page, int64_t slot);
   void drop_page(int64_t layer, int64_t g, int64_t page);
   bool drop_token(int64_t layer, int64_t g, int64_t position);  // false: there is none
   void drop_between(int64_t layer, int64_t g, int64_t begin, int64_t end);  // positions
   // Moves tokens of later pages into holes, in order, until as few pages are used as the tokens need.
   void compact(int64_t layer, int64_t g);
-  // Gives memory that no page uses back to the system, with `reserved` that of reserved pages too.
+  // Gives the memory of dropped pages back to the system; with `reserved` also that of reserved pages, which happens
+  // anyway after drops.
   void trim(bool reserved);
   void move_page(int64_t layer, int64_t g, int64_t page, Tier tier);
 
@@ -89,7 +90,7 @@ class KvCache {
   PagePool& pool(int64_t layer, Tier tier) const;
   KvPage& page_for_append(KvHead& head, int64_t layer, int64_t& slot) const;
   void refresh(int64_t layer, KvPage& page) const;
-  void free_page(int64_t layer, KvPage& page);
+  void free_page(int64_t layer, KvHead& head, KvPage& page);
   void shorten(KvHead& head) const;
 
   KvCacheOptions options_;
@@ -97,6 +98,7 @@ class KvCache {
   std::vector<std::vector<KvHead>> heads_;                    // by layer and head
   std::vector<std::unique_ptr<PagePool>> pools_;              // fast and slow for each page size
   std::vector<size_t> pool_of_;                               // of the layer: index of its fast pool
+  bool released_ = false;                                     // dropped pages lie among the reserved ones
   uint64_t moved_[2] = {0, 0};
 };
 

@@ -12,7 +12,20 @@ namespace espalier {
 namespace {
 
 constexpr size_t kLine = 64, kSystemPage = 4096;
-constexpr size_t kSlabBytes = size_t{1} << 20;
+// One large page of the system: a walk through a long cache would otherwise wait for address translation.
+constexpr size_t kSlabBytes = size_t{2} << 20;
+
+// Aligned to kSlabBytes.
+std::byte* map_slab(size_t bytes) {
+  void* memory = mmap(nullptr, bytes + kSlabBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) throw std::bad_alloc();
+  auto* begin = static_cast<std::byte*>(memory);
+  const size_t before = (kSlabBytes - reinterpret_cast<uintptr_t>(begin) % kSlabBytes) % kSlabBytes;
+  if (before > 0) munmap(begin, before);
+  munmap(begin + before + bytes, kSlabBytes - before);
+  madvise(begin + before, bytes, MADV_HUGEPAGE);
+  return begin + before;
+}
 
 }  // namespace
 
@@ -26,10 +39,8 @@ PagePool::~PagePool() {
 }
 
 void PagePool::add_slab() {
-  void* memory = mmap(nullptr, slab_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) throw std::bad_alloc();
   Slab slab;
-  slab.memory = static_cast<std::byte*>(memory);
+  slab.memory = map_slab(slab_bytes_);
   slab.free.reserve(static_cast<size_t>(slab_pages_));  // give() must not allocate
   const auto at = std::upper_bound(slabs_.begin(), slabs_.end(), slab.memory,
                                    [](const std::byte* p, const Slab& s) { return std::less<>()(p, s.memory); });
