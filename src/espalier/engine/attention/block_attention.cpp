@@ -38,6 +38,7 @@ void BlockRows::reserve(int64_t width) {
   scores_.resize(rows * kScoreStride);
   for (auto* list : {&key_tile_, &value_tile_}) list->resize(static_cast<size_t>(width) * kMaxPageTokens);
   row_.resize(static_cast<size_t>(width));
+  for (auto* list : {&prepared_q_, &prepared_sink_q_}) list->resize(rows * static_cast<size_t>(prepared_bytes(width)) / sizeof(float));
   positions_.resize(rows);
   for (auto* list : {&masks_, &sink_masks_}) list->resize(rows);
 }
@@ -91,9 +92,19 @@ void BlockRows::take_in(const Step& step, const float* q, const uint64_t* masks)
   step.kernels->accumulate(step.block, scores_.data(), count_, out_.data());
 }
 
+// The queries as the kernel wants them.
+const float* BlockRows::prepared(const PageList& pages, const std::vector<float>& q, std::vector<float>& target) const {
+  const bool tiles = pages.cache->options().keys == KeyForm::kRaw;
+  if (tiles || pages.kernels->prepare == nullptr) return q.data();
+  pages.kernels->prepare(q.data(), count_, width_, reinterpret_cast<std::byte*>(target.data()));
+  return target.data();
+}
+
 BlockCounts BlockRows::attend(const PageList& pages, const PageMasks& masks, bool separate_sinks) {
   const KvHead& head = pages.cache->head(pages.layer, pages.kv_head);
   const size_t token_bytes = pages.cache->layout(pages.layer).token_bytes;
+  const float* q = prepared(pages, q_, prepared_q_);
+  const float* sink_q = separate_sinks ? prepared(pages, sink_q_, prepared_sink_q_) : nullptr;
   BlockCounts counts;
   for (int64_t i = next_page(head, pages.begin - 1, pages.end); i < pages.end;) {
     const KvPage& page = head.pages[static_cast<size_t>(i)];
@@ -105,8 +116,8 @@ BlockCounts BlockRows::attend(const PageList& pages, const PageMasks& masks, boo
       (page.tier == Tier::kFast ? counts.fast_bytes : counts.slow_bytes) += static_cast<uint64_t>(std::popcount(seen)) * token_bytes;
       const Step step = make_step(pages, i, next, std::bit_width(seen));
       const bool sinks = separate_sinks && masks.split_sinks(page, positions, positions_.data(), count_, masks_.data(), sink_masks_.data()) != 0;
-      if (sinks) take_in(step, sink_q_.data(), sink_masks_.data());
-      take_in(step, q_.data(), masks_.data());
+      if (sinks) take_in(step, sink_q, sink_masks_.data());
+      take_in(step, q, masks_.data());
     }
     i = next;
   }
@@ -115,6 +126,8 @@ BlockCounts BlockRows::attend(const PageList& pages, const PageMasks& masks, boo
 
 void BlockRows::add_column_sums(const PageList& pages, const PageMasks& masks, bool separate_sinks, float* sums) {
   const KvHead& head = pages.cache->head(pages.layer, pages.kv_head);
+  const float* queries = prepared(pages, q_, prepared_q_);
+  const float* sink_queries = separate_sinks ? prepared(pages, sink_q_, prepared_sink_q_) : nullptr;
   for (int64_t r = 0; r < count_; ++r) log_sum_[static_cast<size_t>(r)] = log_sum_exp(r);
   for (int64_t i = next_page(head, pages.begin - 1, pages.end); i < pages.end; i = next_page(head, i, pages.end)) {
     const KvPage& page = head.pages[static_cast<size_t>(i)];
@@ -127,8 +140,8 @@ void BlockRows::add_column_sums(const PageList& pages, const PageMasks& masks, b
       step.kernels->column_sums(scores_.data(), row_masks, log_sum_.data(), count_, step.block.used, sums + i * kScoreStride);
     };
     if (separate_sinks && masks.split_sinks(page, positions, positions_.data(), count_, masks_.data(), sink_masks_.data()) != 0)
-      add(sink_q_.data(), sink_masks_.data());
-    add(q_.data(), masks_.data());
+      add(sink_queries, sink_masks_.data());
+    add(queries, masks_.data());
   }
 }
 

@@ -64,10 +64,11 @@ class BlockRows {
   };
   Step make_step(const PageList& pages, int64_t page, int64_t next, int64_t used);
   void make_tile(const PageList& pages, const KvPage& page);
+  const float* prepared(const PageList& pages, const std::vector<float>& q, std::vector<float>& target) const;
   void take_in(const Step& step, const float* q, const uint64_t* masks);
 
   int64_t width_ = 0, count_ = 0;
-  std::vector<float> q_, sink_q_, out_, scores_, maximum_, sum_, log_sum_, key_tile_, value_tile_, row_;
+  std::vector<float> q_, sink_q_, out_, scores_, maximum_, sum_, log_sum_, key_tile_, value_tile_, row_, prepared_q_, prepared_sink_q_;
   std::vector<int32_t> positions_;
   std::vector<uint64_t> masks_, sink_masks_;
 };

@@ -12,6 +12,7 @@ enum class SimdLevel : int;
 
 constexpr int64_t kScoreStride = 64;  // floats between rows of scores
 constexpr int64_t kBlockRows = 32;    // the most query rows of one call
+inline int64_t prepared_bytes(int64_t width) { return 2 * width + 64; }
 
 // The layout is that of kv_codec.h.
 struct KvBlock {
@@ -24,6 +25,8 @@ struct KvBlock {
 };
 
 struct BlockKernels {
+  // Where it exists, scores() takes for q what this made of q: [rows, prepared_bytes(width)].
+  void (*prepare)(const float* q, int64_t rows, int64_t width, std::byte* prepared);
   // s[r][j] = q[r] · key j for `used` slots rounded up to a whole vector. q [rows, width], s [rows, kScoreStride].
   void (*scores)(const KvBlock& block, const float* q, int64_t rows, float* s);
   // Online softmax: s becomes exp(s - maximum), 0 where the row's mask has no bit; maximum, sum and out follow a rise of
@@ -39,5 +42,13 @@ const BlockKernels& block_kernels(KvCodec codec, SimdLevel level);
 
 // By codec.
 extern const BlockKernels kBlockKernelsReference[3], kBlockKernelsAvx2[3], kBlockKernelsAvx512[3];
+
+// Of int8 with VNNI; the other kernels are those of AVX-512.
+struct Int8Vnni {
+  void (*prepare)(const float* q, int64_t rows, int64_t width, std::byte* prepared);
+  void (*scores)(const KvBlock& block, const float* q, int64_t rows, float* s);
+  void (*accumulate)(const KvBlock& block, float* s, int64_t rows, float* out);
+};
+extern const Int8Vnni kInt8Vnni;
 
 }  // namespace espalier

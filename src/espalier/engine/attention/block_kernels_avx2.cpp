@@ -62,7 +62,7 @@ struct Vector256 {
 };
 
 template <typename C>
-constexpr BlockKernels kTable = {scores_of<Vector256, C>, softmax_of<Vector256>, accumulate_of<Vector256, C>, column_sums_of<Vector256>};
+constexpr BlockKernels kTable = {nullptr, scores_of<Vector256, C>, softmax_of<Vector256>, accumulate_of<Vector256, C>, column_sums_of<Vector256>};
 
 }  // namespace
 

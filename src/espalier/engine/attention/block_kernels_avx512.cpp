@@ -1,5 +1,6 @@
 // GCC 12's own header trips it.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #include <immintrin.h>
 
 #include "espalier/engine/attention/block_kernel_loops.h"
@@ -67,7 +68,7 @@ void scores(const KvBlock& b, const float* q, int64_t rows, float* s) {
 }
 
 template <typename C>
-constexpr BlockKernels kTable = {scores<C>, softmax_of<Vector512>, accumulate_of<Vector512, C>, column_sums_of<Vector512>};
+constexpr BlockKernels kTable = {nullptr, scores<C>, softmax_of<Vector512>, accumulate_of<Vector512, C>, column_sums_of<Vector512>};
 
 }  // namespace
 

@@ -65,7 +65,7 @@ void column_sums(const float* s, const uint64_t* masks, const float* log_sum, in
 }
 
 template <typename Element>
-constexpr BlockKernels kTable = {scores<Element>, softmax, accumulate<Element>, column_sums};
+constexpr BlockKernels kTable = {nullptr, scores<Element>, softmax, accumulate<Element>, column_sums};
 
 }  // namespace
 
@@ -73,6 +73,11 @@ const BlockKernels kBlockKernelsReference[3] = {kTable<float>, kTable<uint16_t>,
 
 const BlockKernels& block_kernels(KvCodec codec, SimdLevel level) {
   const auto at = static_cast<size_t>(codec);
+  if (level == SimdLevel::kAvx512Bf16 && codec == KvCodec::kI8) {
+    static const BlockKernels vnni = {kInt8Vnni.prepare, kInt8Vnni.scores, kBlockKernelsAvx512[at].softmax, kInt8Vnni.accumulate,
+                                      kBlockKernelsAvx512[at].column_sums};
+    return vnni;
+  }
   if (level >= SimdLevel::kAvx512) return kBlockKernelsAvx512[at];
   return level == SimdLevel::kAvx2 ? kBlockKernelsAvx2[at] : kBlockKernelsReference[at];
 }

@@ -1,0 +1,165 @@
+// int8 with integer dot products (VNNI): one instruction multiplies 64 keys or values where fp32 needs four and seven
+// more to unpack them, which is what keeps up with memory. Queries and probabilities are rounded to 16 bits for it, as a
+// high and a low byte. Keys and values get 128 added to be unsigned; the constant that adds to the dot products is taken off.
+// GCC 12's own header trips them.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#include <immintrin.h>
+
+#include "espalier/engine/attention/block_kernels.h"
+
+namespace espalier {
+namespace {
+
+constexpr int kLanes = 16;
+constexpr float kSteps = 32639;  // 127 · 256 + 127: both bytes stay in range
+
+// n floats as round(x · kSteps / max|x|) = 256 · high + low, both signed bytes: [n] high, [n] low, then the step.
+struct Row {
+  const int8_t *high, *low;
+  float step;  // x ≈ step · integer
+};
+
+Row row_at(const std::byte* p, int64_t n) {
+  const auto* bytes = reinterpret_cast<const int8_t*>(p);
+  return {bytes, bytes + n, *reinterpret_cast<const float*>(p + 2 * n)};
+}
+
+float largest_magnitude(const float* x, int64_t n) {
+  __m512 largest = _mm512_setzero_ps();
+  for (int64_t i = 0; i < n; i += kLanes) largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_loadu_ps(x + i)));
+  return _mm512_reduce_max_ps(largest);
+}
+
+void split(const float* x, int64_t n, std::byte* row) {
+  const float largest = largest_magnitude(x, n);
+  *reinterpret_cast<float*>(row + 2 * n) = largest / kSteps;
+  const __m512 inverse = _mm512_set1_ps(largest > 0 ? kSteps / largest : 0.0f);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const __m512i value = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), inverse));
+    const __m512i high = _mm512_srai_epi32(_mm512_add_epi32(value, _mm512_set1_epi32(128)), 8);
+    const __m512i low = _mm512_sub_epi32(value, _mm512_slli_epi32(high, 8));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(row + i), _mm512_cvtepi32_epi8(high));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(row + n + i), _mm512_cvtepi32_epi8(low));
+  }
+}
+
+__m512i quad(const int8_t* p) {
+  int32_t four;
+  __builtin_memcpy(&four, p, 4);
+  return _mm512_set1_epi32(four);
+}
+
+// What 128 more in every unsigned byte adds to the dot products of `quads` quads, in every lane.
+template <int n>
+void offsets(const Row* rows, int64_t quads, __m512i (&high)[n], __m512i (&low)[n]) {
+  const __m512i bytes = _mm512_set1_epi8(static_cast<char>(0x80));
+#pragma GCC unroll 4
+  for (int r = 0; r < n; ++r) high[r] = low[r] = _mm512_setzero_si512();
+  for (int64_t i = 0; i < quads; ++i)
+#pragma GCC unroll 4
+    for (int r = 0; r < n; ++r) {
+      high[r] = _mm512_dpbusd_epi32(high[r], bytes, quad(rows[r].high + 4 * i));
+      low[r] = _mm512_dpbusd_epi32(low[r], bytes, quad(rows[r].low + 4 * i));
+    }
+#pragma GCC unroll 4
+  for (int r = 0; r < n; ++r) {
+    high[r] = _mm512_sub_epi32(_mm512_setzero_si512(), high[r]);
+    low[r] = _mm512_sub_epi32(_mm512_setzero_si512(), low[r]);
+  }
+}
+
+// n rows × one vector of 16 slots or channels: sums over quads, whose bytes are `stride` apart.
+template <int n>
+void dot_tile(const std::byte* bytes, int64_t stride, int64_t quads, const Row* rows, ptrdiff_t ahead, const __m512i (&high_start)[n],
+              const __m512i (&low_start)[n], __m512 (&result)[n]) {
+  __m512i high[n], low[n];
+#pragma GCC unroll 4
+  for (int r = 0; r < n; ++r) high[r] = high_start[r], low[r] = low_start[r];
+  const __m512i flip = _mm512_set1_epi8(static_cast<char>(0x80));
+  for (int64_t i = 0; i < quads; ++i, bytes += stride) {
+    const __m512i x = _mm512_xor_si512(_mm512_loadu_si512(bytes), flip);
+    if (ahead != 0) _mm_prefetch(reinterpret_cast<const char*>(bytes) + ahead, _MM_HINT_T1);
+#pragma GCC unroll 4
+    for (int r = 0; r < n; ++r) {
+      high[r] = _mm512_dpbusd_epi32(high[r], x, quad(rows[r].high + 4 * i));
+      low[r] = _mm512_dpbusd_epi32(low[r], x, quad(rows[r].low + 4 * i));
+    }
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < n; ++r)
+    result[r] = _mm512_mul_ps(_mm512_fmadd_ps(_mm512_cvtepi32_ps(high[r]), _mm512_set1_ps(256.0f), _mm512_cvtepi32_ps(low[r])),
+                              _mm512_set1_ps(rows[r].step));
+}
+
+template <int n>
+void score_rows(const KvBlock& b, const Row* rows, float* s, ptrdiff_t ahead) {
+  __m512i high[n], low[n];
+  offsets<n>(rows, b.width / 4, high, low);
+  for (int64_t slot = 0; slot < b.used; slot += kLanes) {
+    __m512 dots[n];
+    dot_tile<n>(b.keys + slot * 4, b.slots * 4, b.width / 4, rows, ahead, high, low, dots);
+    const __m512 scale = _mm512_loadu_ps(b.key_scales + slot);
+    for (int r = 0; r < n; ++r) _mm512_storeu_ps(s + r * kScoreStride + slot, _mm512_mul_ps(dots[r], scale));
+  }
+}
+
+template <int n>
+void add_values(const KvBlock& b, const Row* rows, float* out, ptrdiff_t ahead) {
+  const int64_t quads = (b.used + 3) / 4;
+  __m512i high[n], low[n];
+  offsets<n>(rows, quads, high, low);
+  for (int64_t channel = 0; channel < b.width; channel += kLanes) {
+    __m512 dots[n];
+    dot_tile<n>(b.values + channel * 4, b.width * 4, quads, rows, ahead, high, low, dots);
+    for (int r = 0; r < n; ++r) {
+      float* target = out + r * b.width + channel;
+      _mm512_storeu_ps(target, _mm512_add_ps(_mm512_loadu_ps(target), dots[r]));
+    }
+  }
+}
+
+// fn(n rows, first row, fetch ahead?) with n a constant, 4 rows at a time.
+template <typename Fn>
+void by_fours(int64_t rows, const Fn& fn) {
+  for (int64_t r = 0; r < rows; r += 4) {
+    if (rows - r >= 4) fn.template operator()<4>(r);
+    if (rows - r == 3) fn.template operator()<3>(r);
+    if (rows - r == 2) fn.template operator()<2>(r);
+    if (rows - r == 1) fn.template operator()<1>(r);
+  }
+}
+
+void prepare(const float* q, int64_t rows, int64_t width, std::byte* prepared) {
+  for (int64_t r = 0; r < rows; ++r) split(q + r * width, width, prepared + r * prepared_bytes(width));
+}
+
+void scores(const KvBlock& b, const float* q, int64_t rows, float* s) {
+  const auto* prepared = reinterpret_cast<const std::byte*>(q);
+  by_fours(rows, [&]<int n>(int64_t first) {
+    Row list[n];
+    for (int64_t r = 0; r < n; ++r) list[r] = row_at(prepared + (first + r) * prepared_bytes(b.width), b.width);
+    score_rows<n>(b, list, s + first * kScoreStride, first == 0 ? b.ahead : 0);
+  });
+}
+
+void accumulate(const KvBlock& b, float* s, int64_t rows, float* out) {
+  const int64_t slots = (b.used + kLanes - 1) / kLanes * kLanes;
+  by_fours(rows, [&]<int n>(int64_t first) {
+    alignas(64) std::byte bytes[n][2 * kScoreStride + 64];
+    Row list[n];
+    for (int r = 0; r < n; ++r) {
+      float* p = s + (first + r) * kScoreStride;
+      for (int64_t j = 0; j < slots; j += kLanes) _mm512_storeu_ps(p + j, _mm512_mul_ps(_mm512_loadu_ps(p + j), _mm512_loadu_ps(b.value_scales + j)));
+      split(p, slots, bytes[r]);
+      list[r] = row_at(bytes[r], slots);
+    }
+    add_values<n>(b, list, out + first * b.width, first == 0 ? b.ahead : 0);
+  });
+}
+
+}  // namespace
+
+extern const Int8Vnni kInt8Vnni = {prepare, scores, accumulate};
+
+}  // namespace espalier
