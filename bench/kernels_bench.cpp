@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <functional>
 #include <map>
 #include <memory>
@@ -104,20 +105,28 @@ Team& team_of(int threads) {
   return *team;
 }
 
-// One pass over 256 MiB, eight streams a thread: one stream alone reads up to a fifth less.
+// Four streams of 32-byte loads: what reads fastest of what was tried (1 to 8 streams, with and without prefetch).
+using Half = uint64_t __attribute__((vector_size(32), aligned(8)));
+__attribute__((target("avx2"))) uint64_t read_streams(const uint64_t* words, int64_t count) {
+  const int64_t length = count / 4 / 8 * 8;
+  Half sums[8] = {};
+  for (int64_t i = 0; i < length; i += 8)
+#pragma GCC unroll 4
+    for (int64_t s = 0; s < 4; ++s) {
+      sums[2 * s] ^= *reinterpret_cast<const Half*>(words + s * length + i);
+      sums[2 * s + 1] ^= *reinterpret_cast<const Half*>(words + s * length + i + 4);
+    }
+  for (int i = 1; i < 8; ++i) sums[0] ^= sums[i];
+  return sums[0][0] ^ sums[0][1] ^ sums[0][2] ^ sums[0][3];
+}
+
+// One pass over 256 MiB.
 void read_memory(Team& team) {
   static std::vector<uint64_t> words(size_t{1} << 25, 1);
   team.run([&](int rank) {
     const Slice slice = slice_of(static_cast<int64_t>(words.size()), rank, team.size(), 512);
-    const int64_t length = (slice.end - slice.begin) / 8;
-    uint64_t sums[8] = {};
-    for (int64_t i = 0; i < length; i += 8)
-      for (int64_t s = 0; s < 8; ++s) {
-        const uint64_t* line = words.data() + slice.begin + s * length + i;
-        __builtin_prefetch(line + 512);
-        for (int64_t j = 0; j < 8; ++j) sums[j] += line[j];
-      }
-    for (uint64_t& sum : sums) benchmark::DoNotOptimize(sum);
+    uint64_t sum = read_streams(words.data() + slice.begin, slice.end - slice.begin);
+    benchmark::DoNotOptimize(sum);
   });
 }
 constexpr double kReadBytes = 8.0 * (1 << 25);
@@ -270,6 +279,10 @@ void register_all() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (machine_simd_level() < SimdLevel::kAvx2) {
+    std::fputs("kernels_bench: needs a machine with AVX2\n", stderr);
+    return 2;
+  }
   register_all();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;

@@ -1,9 +1,9 @@
 // The dense matrix-vector kernels over Lanes, for the level files, each of which includes its lanes_*.h first.
 //
 // Each (row, vector) has one accumulator, lane i of which adds the columns i, i + width, … in order: so a sum does not
-// depend on how many rows and vectors a block has. Several rows at once hide the latency of the additions, and their
-// streams keep more reads under way than one. The hardware follows such short streams badly: asking for the next block's
-// lines into the second cache made 768 columns of int8 2.4 times, of bf16 1.6 times as fast (into the first: nothing).
+// depend on which rows and vectors are computed together. Four or eight rows at once hide the latency of the additions.
+// They lie far apart: a slice of rows is read as so many streams, each going on from row to row, because the hardware
+// follows long streams. With neighbouring rows instead, 768 columns of int8 or bf16 came at 40 % of the bandwidth.
 #pragma once
 
 #include "espalier/engine/kernels/dense_kernels.h"
@@ -58,20 +58,25 @@ inline __attribute__((always_inline)) void step(const typename Weights::Element*
   }
 }
 
-// How far ahead of a block's lines to ask for others: whole blocks, at least so many bytes.
-constexpr int64_t kAhead = 24 << 10;
-inline int64_t bytes_ahead(int64_t block_bytes) { return block_bytes >= kAhead ? block_bytes : kAhead / (block_bytes + 1) * block_bytes + block_bytes; }
+// Rows first, first + step, ….
+struct Rows {
+  int64_t first, step;
+  int64_t at(int r) const { return first + r * step; }
+};
+
+// How far ahead lines are asked for, into the second cache (asking for the first cache gained nothing): measured.
+inline int64_t bytes_ahead(int64_t row_bytes, int64_t element) { return element < 4 && row_bytes <= 4096 ? 1024 : 2048; }
 
 template <typename Weights, int kRows, int kVectors>
-void block(const DenseProduct& p, int64_t row, int64_t vector) {
+void block(const DenseProduct& p, Rows rows, int64_t vector) {
   constexpr int64_t kElement = sizeof(typename Weights::Element), kLine = Weights::kGroups ? 32 : 64 / kElement;
-  const int64_t ahead = bytes_ahead(kRows * p.columns * kElement);
+  const int64_t ahead = bytes_ahead(p.columns * kElement, kElement);
   const typename Weights::Element* w[kRows];
   const float* x[kVectors];
   Lanes::Vec sums[kRows][kVectors], scales[kRows];
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
-    w[r] = static_cast<const typename Weights::Element*>(p.weights) + (row + r) * p.columns;
+    w[r] = static_cast<const typename Weights::Element*>(p.weights) + rows.at(r) * p.columns;
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) sums[r][v] = Lanes::zero();
   }
@@ -81,7 +86,7 @@ void block(const DenseProduct& p, int64_t row, int64_t vector) {
   for (int64_t begin = 0, g = 0; begin < p.columns; begin += segment, ++g) {
     if constexpr (Weights::kGroups) {
 #pragma GCC unroll 16
-      for (int r = 0; r < kRows; ++r) scales[r] = Lanes::set1(p.scales[(row + r) * groups + g]);
+      for (int r = 0; r < kRows; ++r) scales[r] = Lanes::set1(p.scales[rows.at(r) * groups + g]);
     }
     const int64_t end = begin + segment < p.columns ? begin + segment : p.columns;
     int64_t c = begin;
@@ -104,54 +109,53 @@ void block(const DenseProduct& p, int64_t row, int64_t vector) {
   }
   for (int v = 0; v < kVectors; ++v)
     for (int r = 0; r < kRows; ++r)
-      p.y[(vector + v) * p.y_stride + row + r] = Lanes::sum(sums[r][v]) * (Weights::kRowScale ? p.scales[row + r] : 1.0f);
+      p.y[(vector + v) * p.y_stride + rows.at(r)] = Lanes::sum(sums[r][v]) * (Weights::kRowScale ? p.scales[rows.at(r)] : 1.0f);
 }
 
-// Rows of a block: what the registers hold beside the weights.
+// Rows of a block: what the registers hold beside the weights; for one vector 4 or 8, whichever was faster.
 constexpr int rows_for(int vectors) {
   constexpr bool kMany = Lanes::kRegisters == 32;
-  if (vectors <= 1) return 8;
+  if (vectors <= 1) return 4;
   if (vectors <= 3) return kMany ? 8 : 4;
   if (vectors <= 4) return kMany ? 4 : 2;
   return kMany ? 3 : 1;
 }
 
-template <typename Weights, int kVectors>
-void rows_of(const DenseProduct& p, int64_t row, int rows, int64_t vector) {
-  constexpr int kRows = rows_for(kVectors);
-  if (rows == kRows) return block<Weights, kRows, kVectors>(p, row, vector);
-  for (int r = 0; r < rows; ++r) block<Weights, 1, kVectors>(p, row + r, vector);
-}
-
-template <typename Weights>
-void vectors_of(const DenseProduct& p, int64_t row, int rows, int64_t vector, int64_t count) {
-  switch (count) {
-    case 1: return rows_of<Weights, 1>(p, row, rows, vector);
-    case 2: return rows_of<Weights, 2>(p, row, rows, vector);
-    case 3: return rows_of<Weights, 3>(p, row, rows, vector);
-    case 4: return rows_of<Weights, 4>(p, row, rows, vector);
-    case 5: return rows_of<Weights, 5>(p, row, rows, vector);
-    case 6: return rows_of<Weights, 6>(p, row, rows, vector);
-    case 7: return rows_of<Weights, 7>(p, row, rows, vector);
-    default: return rows_of<Weights, 8>(p, row, rows, vector);
+// All vectors for one block of rows. More than eight: its weights are read again from the first cache.
+template <typename Weights, int kRows>
+void all_vectors(const DenseProduct& p, Rows rows) {
+  constexpr int kMost = kRows == 8 ? 3 : 8;
+  int64_t v = 0;
+  for (; v + kMost <= p.vectors; v += kMost) block<Weights, kRows, kMost>(p, rows, v);
+  switch (p.vectors - v) {
+    case 1: return block<Weights, kRows, 1>(p, rows, v);
+    case 2: return block<Weights, kRows, 2>(p, rows, v);
+    case 3: return block<Weights, kRows, kMost == 8 ? 3 : 1>(p, rows, v);
+    case 4: return block<Weights, kRows, kMost == 8 ? 4 : 1>(p, rows, v);
+    case 5: return block<Weights, kRows, kMost == 8 ? 5 : 1>(p, rows, v);
+    case 6: return block<Weights, kRows, kMost == 8 ? 6 : 1>(p, rows, v);
+    case 7: return block<Weights, kRows, kMost == 8 ? 7 : 1>(p, rows, v);
+    default: return;
   }
 }
 
-// More than eight vectors: the block's weights are read again from the first cache.
+template <typename Weights, int kRows>
+void in_streams(const DenseProduct& p) {
+  const int64_t length = (p.end - p.begin) / kRows;
+  for (int64_t i = 0; i < length; ++i) all_vectors<Weights, kRows>(p, {p.begin + i, length});
+  for (int64_t row = p.begin + kRows * length; row < p.end; ++row) all_vectors<Weights, 1>(p, {row, 0});
+}
+
 template <typename Weights>
 void multiply(const DenseProduct& p) {
-  const int64_t most = rows_for(static_cast<int>(p.vectors < 8 ? p.vectors : 8));
-  for (int64_t row = p.begin; row < p.end; row += most) {
-    const int rows = static_cast<int>(row + most < p.end ? most : p.end - row);
-    for (int64_t v = 0; v < p.vectors; v += 8) {
-      const int64_t count = v + 8 < p.vectors ? 8 : p.vectors - v;
-      if (rows_for(static_cast<int>(count)) == most) {
-        vectors_of<Weights>(p, row, rows, v, count);
-      } else {
-        for (int r = 0; r < rows; ++r) vectors_of<Weights>(p, row + r, 1, v, count);
-      }
-    }
+  constexpr int64_t kElement = sizeof(typename Weights::Element);
+  if (p.vectors <= 1) {
+    const bool long_rows = kElement == 4 || (kElement == 1 && p.columns > 2048);
+    return long_rows ? in_streams<Weights, 8>(p) : in_streams<Weights, rows_for(1)>(p);
   }
+  if (p.vectors <= 3) return in_streams<Weights, rows_for(3)>(p);
+  if (p.vectors <= 4) return in_streams<Weights, rows_for(4)>(p);
+  in_streams<Weights, rows_for(8)>(p);
 }
 
 }  // namespace
