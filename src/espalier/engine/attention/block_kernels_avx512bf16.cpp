@@ -14,15 +14,18 @@ namespace {
 constexpr int kLanes = 16;
 constexpr float kSteps = 32639;  // 127 · 256 + 127: both bytes stay in range
 
-// n floats as round(x · kSteps / max|x|) = 256 · high + low, both signed bytes: [n] high, [n] low, then the step.
+// n floats as round(x · kSteps / max|x|) = 256 · high + low, both signed bytes: [n] high, [n] low, then the step, for
+// queries also the sums of both.
 struct Row {
   const int8_t *high, *low;
   float step;  // x ≈ step · integer
+  int32_t sum_high, sum_low;
 };
 
 Row row_at(const std::byte* p, int64_t n) {
   const auto* bytes = reinterpret_cast<const int8_t*>(p);
-  return {bytes, bytes + n, *reinterpret_cast<const float*>(p + 2 * n)};
+  const auto* sums = reinterpret_cast<const int32_t*>(p + 2 * n + 4);
+  return {bytes, bytes + n, *reinterpret_cast<const float*>(p + 2 * n), sums[0], sums[1]};
 }
 
 float largest_magnitude(const float* x, int64_t n) {
@@ -71,7 +74,7 @@ void offsets(const Row* rows, int64_t quads, __m512i (&high)[n], __m512i (&low)[
 
 // n rows × one vector of 16 slots or channels: sums over quads, whose bytes are `stride` apart.
 template <int n>
-void dot_tile(const std::byte* bytes, int64_t stride, int64_t quads, const Row* rows, ptrdiff_t ahead, const __m512i (&high_start)[n],
+inline __attribute__((always_inline)) void dot_tile(const std::byte* bytes, int64_t stride, int64_t quads, const Row* rows, ptrdiff_t ahead, const __m512i (&high_start)[n],
               const __m512i (&low_start)[n], __m512 (&result)[n]) {
   __m512i high[n], low[n];
 #pragma GCC unroll 4
@@ -95,7 +98,7 @@ void dot_tile(const std::byte* bytes, int64_t stride, int64_t quads, const Row* 
 template <int n>
 void score_rows(const KvBlock& b, const Row* rows, float* s, ptrdiff_t ahead) {
   __m512i high[n], low[n];
-  offsets<n>(rows, b.width / 4, high, low);
+  for (int r = 0; r < n; ++r) high[r] = _mm512_set1_epi32(-128 * rows[r].sum_high), low[r] = _mm512_set1_epi32(-128 * rows[r].sum_low);
   for (int64_t slot = 0; slot < b.used; slot += kLanes) {
     __m512 dots[n];
     dot_tile<n>(b.keys + slot * 4, b.slots * 4, b.width / 4, rows, ahead, high, low, dots);
@@ -131,7 +134,12 @@ void by_fours(int64_t rows, const Fn& fn) {
 }
 
 void prepare(const float* q, int64_t rows, int64_t width, std::byte* prepared) {
-  for (int64_t r = 0; r < rows; ++r) split(q + r * width, width, prepared + r * prepared_bytes(width));
+  for (int64_t r = 0; r < rows; ++r, prepared += prepared_bytes(width)) {
+    split(q + r * width, width, prepared);
+    auto* sums = reinterpret_cast<int32_t*>(prepared + 2 * width + 4);
+    sums[0] = sums[1] = 0;
+    for (int64_t i = 0; i < 2 * width; ++i) sums[i / width] += reinterpret_cast<const int8_t*>(prepared)[i];
+  }
 }
 
 void scores(const KvBlock& b, const float* q, int64_t rows, float* s) {
@@ -146,7 +154,7 @@ void scores(const KvBlock& b, const float* q, int64_t rows, float* s) {
 void accumulate(const KvBlock& b, float* s, int64_t rows, float* out) {
   const int64_t slots = (b.used + kLanes - 1) / kLanes * kLanes;
   by_fours(rows, [&]<int n>(int64_t first) {
-    alignas(64) std::byte bytes[n][2 * kScoreStride + 64];
+    alignas(64) std::byte bytes[n][2 * kScoreStride + 64] = {};
     Row list[n];
     for (int r = 0; r < n; ++r) {
       float* p = s + (first + r) * kScoreStride;

@@ -2,6 +2,7 @@
 #include <set>
 
 #include "espalier/core/error.h"
+#include "espalier/engine/attention/policy.h"
 #include "espalier/lab/methods/catalogue_data.h"
 #include "espalier/lab/methods/method.h"
 
@@ -72,6 +73,8 @@ const Method& find_method(const std::string& id) {
     if (answers_to(method->id, id)) return *method;
     known.push_back(method->id);
   }
+  for (const auto* policy : registered_policies())
+    if (policy->id == id) user_error("--method: {} is an attention policy, which removes nothing from a model: use generate --policy {}", id, id);
   const Json listed = catalogue();
   for (const auto& record : listed)
     if (record.at("status") == "planned" && answers_to(record.at("id").get<std::string>(), id))
@@ -93,6 +96,22 @@ Json method_to_json(const Method& method) {
           {"options", options},      {"of", method.default_of}, {"patterns", method.patterns}, {"status", method.reproduces ? "works" : "runs"}};
 }
 
+namespace {
+
+// Attention policies register in the engine; those that are no system of the survey are its baselines.
+Json policy_to_json(const PolicyInfo& policy) {
+  Json options = Json::array();
+  for (const auto& option : policy.options)
+    options.push_back({{"name", option.name}, {"type", option.type}, {"default", option.value}, {"range", option.range}, {"doc", option.doc}});
+  const Json taxonomy = {{"speedup", "dynamic"}, {"when", Json::array({"runtime"})}, {"data", "none"}, {"criterion", policy.summary}, {"learned", nullptr},
+                         {"scope", "local"}, {"schedule", "per-input"}, {"repair", "none"}, {"fusion", nullptr}};
+  return {{"id", policy.id},  {"name", policy.name},     {"year", policy.year},          {"kind", "AttentionPolicy"},
+          {"taxonomy", taxonomy}, {"needs", Json::array()}, {"units", Json::array({"kv"})}, {"families", Json::array({"llm"})},
+          {"options", options},   {"status", "runs"}};
+}
+
+}  // namespace
+
 Json catalogue() {
   Json list = Json::array();
   const Json survey = Json::parse(kCatalogueJson);
@@ -105,6 +124,8 @@ Json catalogue() {
   }
   for (const auto* method : registered_methods())
     if (number_of(method->id).empty()) list.push_back(method_to_json(*method));
+  for (const auto* policy : registered_policies())
+    if (number_of(policy->id).empty()) list.push_back(policy_to_json(*policy));
   return list;
 }
 
