@@ -199,7 +199,7 @@ TEST(Scheduler, WhatRunsBesideARequestDoesNotMatter) {
   EXPECT_LE(most, 6u);
 }
 
-TEST(Scheduler, LongPromptsGoInBesideSequencesThatDecode) {
+TEST(Scheduler, LongPromptsGoInBetweenTokensOfOthers) {
   ScriptedModel model(chaotic, kVocab, kContext);
   Gate gate(model);
   Scheduler scheduler(model.backend(), tokenizer(), {.parallel = 4, .chunk = 32});
@@ -210,15 +210,27 @@ TEST(Scheduler, LongPromptsGoInBesideSequencesThatDecode) {
   first.wait();
   second.wait();
   third.wait();
-  const auto forwards = model.forwards();
-  std::vector<size_t> chunks;
-  for (size_t i = 1; i <= 7; ++i) {
-    ASSERT_EQ(forwards[i].tokens.front(), 1u) << "the first goes on decoding in forward " << i;
-    for (const size_t tokens : forwards[i].tokens)
-      if (tokens > 1) chunks.push_back(tokens);
+  // By turns, each cut at multiples of 32, and between two chunks a token of the first; short rests go in beside it.
+  std::vector<std::vector<size_t>> forwards;
+  for (const auto& forward : model.forwards()) forwards.push_back(forward.tokens);
+  ASSERT_GT(forwards.size(), 12u);
+  forwards.resize(13);
+  EXPECT_EQ(forwards, (std::vector<std::vector<size_t>>{{1}, {1}, {32}, {1}, {32}, {1}, {32}, {1}, {32}, {1, 6}, {32}, {1, 1, 4}, {1, 1, 1}}));
+}
+
+TEST(Scheduler, NoForwardHasMoreRowsThanStayAlike) {
+  ScriptedModel model(chaotic, kVocab, kContext);
+  Scheduler scheduler(model.backend(), tokenizer(), {.parallel = 16, .queue = 100, .chunk = 32});
+  std::vector<std::unique_ptr<Asked>> asked;
+  for (int i = 0; i < 40; ++i) asked.push_back(std::make_unique<Asked>(scheduler, request_of(std::vector<int32_t>(static_cast<size_t>(1 + i), 7), 30)));
+  for (auto& one : asked) EXPECT_EQ(one->wait().end.completion_tokens, 30);
+  size_t most = 0;
+  for (const auto& forward : model.forwards()) {
+    const size_t rows = std::accumulate(forward.tokens.begin(), forward.tokens.end(), size_t{0});
+    most = std::max(most, forward.tokens.size());
+    EXPECT_TRUE(rows <= ScriptedModel::kTogether || forward.tokens.size() == 1) << rows;
   }
-  // By turns, each cut at multiples of 32.
-  EXPECT_EQ(chunks, (std::vector<size_t>{32, 32, 32, 32, 32, 6, 4}));
+  EXPECT_EQ(most, static_cast<size_t>(ScriptedModel::kTogether));
 }
 
 TEST(Scheduler, CancelsWhatRunsAndWhatWaits) {

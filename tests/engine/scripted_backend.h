@@ -20,6 +20,7 @@ struct ScriptedForward {
 class ScriptedModel {
  public:
   using Sequence = std::vector<int32_t>;
+  static constexpr int64_t kTogether = 8;
   // The next id after these.
   using Script = std::function<int32_t(const Sequence&)>;
 
@@ -35,7 +36,8 @@ class ScriptedModel {
             [](const AttentionSequence&, int64_t tokens) { return static_cast<uint64_t>(tokens); },
             [](const AttentionSequence& sequence) { return reinterpret_cast<const Sequence&>(sequence).size(); },
             vocab_,
-            context_};
+            context_,
+            kTogether};
   }
 
   std::vector<ScriptedForward> forwards() {

@@ -34,7 +34,7 @@ class ServeVerb : public Verb {
     add_text(app, "--chat-template", chat_template_, "FILE", "a Jinja file in place of the checkpoint's chat template");
     add_integer(app, "--parallel", parallel_, 1, DecoderOptions{}.batch, "requests in one batch");
     add_integer(app, "--queue", queue_, 0, 1 << 20, "requests that wait at most; further ones get status 429");
-    add_integer(app, "--chunk", chunk_, 1, 4096, "tokens of prompts that go in beside decoding, in one step");
+    add_integer(app, "--chunk", chunk_, 1, 4096, "tokens of a prompt that go in between two tokens of the others");
     add_integer(app, "--cache-bytes", cache_bytes_, 0, INT64_MAX, "of keys and values of all running requests; 0: half of the free memory");
     add_integer(app, "--max-body", max_body_, 1, int64_t{1} << 32, "bytes of a request at most; larger ones get status 413");
     add_number(app, "--grace", grace_, 0, 3600, "seconds for running requests to end after a SIGTERM");
@@ -88,7 +88,7 @@ class ServeVerb : public Verb {
 
   CommonRequest common_request_;
   std::string model_, host_ = "127.0.0.1", name_, chat_template_;
-  int64_t port_ = 8080, parallel_ = 8, queue_ = 64, chunk_ = 128, cache_bytes_ = 0, max_body_ = 16 << 20;
+  int64_t port_ = 8080, parallel_ = 8, queue_ = 64, chunk_ = DecoderOptions{}.chunk, cache_bytes_ = 0, max_body_ = 16 << 20;
   double grace_ = 10;
   EngineOptions engine_;
   EngineRequest engine_request_;

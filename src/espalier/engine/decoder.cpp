@@ -11,7 +11,7 @@ namespace espalier {
 namespace {
 
 // Up to so many rows a matrix is read once and multiplied with each; from there on tiles of rows pay.
-constexpr int64_t kMatVecRows = 8;
+constexpr int64_t kMatVecRows = Decoder::kRowsAlike;
 // Ranks share columns in pieces of one cache line.
 constexpr int64_t kColumnGrain = 16;
 

@@ -34,6 +34,9 @@ struct ForwardWork {
 
 class Decoder {
  public:
+  // Up to so many rows (tokens of all sequences together) a forward's results are those of each row alone, bit for bit.
+  static constexpr int64_t kRowsAlike = 8;
+
   // UserError naming the node for a graph that is not a decoder of the kind that language-model families build.
   Decoder(Model model, const DecoderOptions& options);
   ~Decoder();

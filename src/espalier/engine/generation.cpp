@@ -22,15 +22,16 @@ void Scheduler::Generation::join(int64_t vocab_size) {
   for (const int32_t id : request_.prompt) sampler_.saw(id);
 }
 
+int64_t Scheduler::Generation::next_rows(int64_t chunk) const {
+  return decodes() ? 1 : std::min(chunk, static_cast<int64_t>(request_.prompt.size()) - fed_);
+}
+
 ForwardWork Scheduler::Generation::work(int64_t chunk) {
-  if (decodes()) {
-    feeding_ = 1;
-    return {sequence_.get(), {&next_, 1}, logits_.data(), false};
-  }
-  const auto prompt = std::span<const int32_t>(request_.prompt).subspan(static_cast<size_t>(fed_));
-  feeding_ = std::min(chunk, static_cast<int64_t>(prompt.size()));
-  const bool last = feeding_ == static_cast<int64_t>(prompt.size());
-  return {sequence_.get(), prompt.first(static_cast<size_t>(feeding_)), last ? logits_.data() : nullptr, false};
+  feeding_ = next_rows(chunk);
+  if (decodes()) return {sequence_.get(), {&next_, 1}, logits_.data(), false};
+  const auto tokens = std::span<const int32_t>(request_.prompt).subspan(static_cast<size_t>(fed_), static_cast<size_t>(feeding_));
+  const bool last = fed_ + feeding_ == static_cast<int64_t>(request_.prompt.size());
+  return {sequence_.get(), tokens, last ? logits_.data() : nullptr, false};
 }
 
 int Scheduler::Generation::settle() {

@@ -42,7 +42,8 @@ SchedulerBackend backend_of(Decoder& decoder) {
           [](const AttentionSequence& sequence, int64_t tokens) { return bytes_for(sequence.cache(), tokens); },
           [](const AttentionSequence& sequence) { return sequence.cache_bytes(); },
           decoder.vocab_size(),
-          decoder.context_length()};
+          decoder.context_length(),
+          Decoder::kRowsAlike};
 }
 
 Scheduler::Scheduler(SchedulerBackend backend, std::shared_ptr<const Tokenizer> tokenizer, const SchedulerOptions& options)
@@ -153,45 +154,65 @@ void Scheduler::step() {
     const std::lock_guard lock(mutex_);
     cancel_all = cancel_all_;
   }
-  for (const auto& one : running_)
+  ++turn_;
+  for (const auto& one : running_) {
+    one->join(backend_.vocab_size);
     if (cancel_all || one->cancelled) one->finish(FinishReason::kCancelled);
-  try {
-    gather();
-    if (works_.empty()) return;
-    backend_.forward(works_);
-  } catch (const std::bad_alloc&) {
-    return fail_all("not enough memory");
-  } catch (const std::exception& error) {
-    return fail_all(error.what());
   }
-  settle();
+  while (gather_together()) forward();
+  if (gather_long_prompt()) forward();
 }
 
-// Every sequence that decodes, and of the prompts whose turn is longest ago as many chunks as fit.
-void Scheduler::gather() {
-  works_.clear();
-  in_step_.clear();
-  ++turn_;
+bool Scheduler::waits_for_turn(const Generation& one) const { return !one.ended() && one.turn != turn_; }
+
+void Scheduler::add(const GenerationPtr& one) {
+  one->turn = turn_;
+  works_.push_back(one->work(options_.chunk));
+  in_step_.push_back(one);
+}
+
+// Sequences that decode, and of the short rests of prompts those that fit beside them, longest waiting first.
+bool Scheduler::gather_together() {
   std::vector<GenerationPtr> prompts;
-  const auto add = [this](const GenerationPtr& one) {
-    works_.push_back(one->work(options_.chunk));
-    in_step_.push_back(one);
-  };
   for (const auto& one : running_) {
-    if (one->ended()) continue;
-    one->join(backend_.vocab_size);
-    if (one->decodes()) add(one);
-    else prompts.push_back(one);
+    if (!waits_for_turn(*one) || one->next_rows(options_.chunk) > backend_.rows_together) continue;
+    if (!one->decodes()) prompts.push_back(one);
+    else if (static_cast<int64_t>(works_.size()) < backend_.rows_together) add(one);
   }
   std::stable_sort(prompts.begin(), prompts.end(), [](const auto& a, const auto& b) { return a->turn < b->turn; });
-  int64_t room = options_.chunk;
+  auto rows = static_cast<int64_t>(works_.size());
   for (const auto& one : prompts) {
-    const auto size = static_cast<int64_t>(one->work(options_.chunk).tokens.size());
-    if (size > room) break;
-    room -= size;
-    one->turn = turn_;
+    rows += one->next_rows(options_.chunk);
+    if (rows > backend_.rows_together) break;
     add(one);
   }
+  return !works_.empty();
+}
+
+// One, so that who decodes waits for no more than that.
+bool Scheduler::gather_long_prompt() {
+  GenerationPtr next;
+  for (const auto& one : running_)
+    if (waits_for_turn(*one) && (!next || one->turn < next->turn)) next = one;
+  if (next) add(next);
+  return next != nullptr;
+}
+
+void Scheduler::forward() {
+  if (!works_.empty()) {
+    std::string failure;
+    try {
+      backend_.forward(works_);
+    } catch (const std::bad_alloc&) {
+      failure = "not enough memory";
+    } catch (const std::exception& error) {
+      failure = error.what();
+    }
+    if (failure.empty()) settle();
+    else for (const auto& one : in_step_) one->finish(FinishReason::kFailed, failure);
+  }
+  works_.clear();
+  in_step_.clear();
 }
 
 void Scheduler::settle() {
@@ -204,11 +225,6 @@ void Scheduler::settle() {
   ++status_.forwards;
   status_.prompt_tokens += prompt;
   status_.completion_tokens += made;
-}
-
-void Scheduler::fail_all(const std::string& error) {
-  for (const auto& one : running_)
-    if (!one->ended()) one->finish(FinishReason::kFailed, error);
 }
 
 void Scheduler::retire() {

@@ -1,6 +1,8 @@
 // Continuous batching: requests join and leave the running batch between two forwards of one Decoder, prompts go in by
-// chunks beside sequences that decode. One thread drives the decoder; everything else may be called from any thread.
-// A request's tokens do not depend on what runs beside it: its prompt is always cut at the same places.
+// chunks, one between two tokens of the sequences that decode. One thread drives the decoder; everything else may be called
+// from any thread.
+// A request's tokens do not depend on what runs beside it: its prompt is always cut at the same places, and a chunk of
+// many rows, whose products are other kernels', is a forward of its own.
 #pragma once
 
 #include <condition_variable>
@@ -29,13 +31,14 @@ struct SchedulerBackend {
   std::function<uint64_t(const AttentionSequence&, int64_t tokens)> bytes_for;  // cache that so many tokens take at most
   std::function<uint64_t(const AttentionSequence&)> bytes_now;
   int64_t vocab_size = 0, context_length = 0;
+  int64_t rows_together = 1;  // of one forward, up to which each row's results are what they are alone
 };
 SchedulerBackend backend_of(Decoder& decoder);  // which must live as long
 
 struct SchedulerOptions {
   int64_t parallel = 8;      // sequences of one forward at most; DecoderOptions::batch must be as many
   int64_t queue = 64;        // requests that wait at most
-  int64_t chunk = 128;       // tokens of prompts in one forward at most
+  int64_t chunk = 256;       // tokens of a prompt in one forward at most
   uint64_t cache_bytes = 0;  // of all running sequences together; 0: no limit
 };
 
@@ -103,9 +106,12 @@ class Scheduler {
   void drop_cancelled(std::vector<GenerationPtr>& ended);
   void join();
   void step();
-  void gather();
+  bool waits_for_turn(const Generation& one) const;
+  void add(const GenerationPtr& one);
+  bool gather_together();
+  bool gather_long_prompt();
+  void forward();
   void settle();
-  void fail_all(const std::string& error);
   void retire();
 
   SchedulerBackend backend_;
