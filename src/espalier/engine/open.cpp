@@ -1,5 +1,6 @@
 #include "espalier/engine/open.h"
 
+#include "espalier/core/assets.h"
 #include "espalier/core/choice.h"
 #include "espalier/core/error.h"
 
@@ -42,7 +43,7 @@ AttentionRequest attention_request(const CommonRequest& common, const EngineRequ
 
 std::unique_ptr<Decoder> open_decoder(const std::string& path, const CommonRequest& common, const EngineRequest& engine) {
   const DecoderOptions options = decoder_options(common, engine);
-  Model model = load_model(path, {common.seed, common.input_shapes});
+  Model model = load_model(resolve_model(path), {common.seed, common.input_shapes});
   if (model.task != Task::kText)
     throw UserError(path, "model", "a language model", std::string("a model of ") + name_of(model.task));
   return std::make_unique<Decoder>(std::move(model), options);

@@ -12,7 +12,7 @@ namespace espalier {
 DecoderOptions decoder_options(const CommonRequest& common, const EngineRequest& engine);
 AttentionRequest attention_request(const CommonRequest& common, const EngineRequest& engine);
 
-// UserError unless `model` (a path) is a language model of a kind that the engine runs.
+// UserError unless `model` (a path, or the name of an embedded one) is a language model of a kind that the engine runs.
 std::unique_ptr<Decoder> open_decoder(const std::string& model, const CommonRequest& common, const EngineRequest& engine);
 
 }  // namespace espalier
