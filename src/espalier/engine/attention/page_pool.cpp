@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <new>
 
 #include "espalier/core/error.h"
@@ -12,36 +13,43 @@ namespace espalier {
 namespace {
 
 constexpr size_t kLine = 64, kSystemPage = 4096;
+constexpr size_t kFirstSlab = size_t{128} << 10;
 // One large page of the system: a walk through a long cache would otherwise wait for address translation.
-constexpr size_t kSlabBytes = size_t{2} << 20;
+constexpr size_t kLargeSlab = size_t{2} << 20;
 
-// Aligned to kSlabBytes.
+// Aligned to kLargeSlab.
 std::byte* map_slab(size_t bytes) {
-  void* memory = mmap(nullptr, bytes + kSlabBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* memory = mmap(nullptr, bytes + kLargeSlab, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
   auto* begin = static_cast<std::byte*>(memory);
-  const size_t before = (kSlabBytes - reinterpret_cast<uintptr_t>(begin) % kSlabBytes) % kSlabBytes;
+  const size_t before = (kLargeSlab - reinterpret_cast<uintptr_t>(begin) % kLargeSlab) % kLargeSlab;
   if (before > 0) munmap(begin, before);
-  munmap(begin + before + bytes, kSlabBytes - before);
-  madvise(begin + before, bytes, MADV_HUGEPAGE);
+  munmap(begin + before + bytes, kLargeSlab - before);
+  if (bytes >= kLargeSlab) madvise(begin + before, bytes, MADV_HUGEPAGE);
   return begin + before;
 }
 
 }  // namespace
 
-PagePool::PagePool(size_t page_bytes) : page_bytes_((page_bytes + kLine - 1) / kLine * kLine) {
-  slab_bytes_ = (std::max(kSlabBytes, page_bytes_) + kSystemPage - 1) / kSystemPage * kSystemPage;
-  slab_pages_ = static_cast<int64_t>(slab_bytes_ / page_bytes_);
-}
+PagePool::PagePool(size_t page_bytes) : page_bytes_((page_bytes + kLine - 1) / kLine * kLine) {}
 
 PagePool::~PagePool() {
-  for (const Slab& slab : slabs_) munmap(slab.memory, slab_bytes_);
+  for (const Slab& slab : slabs_) munmap(slab.memory, slab.bytes);
+}
+
+uint64_t PagePool::reserved_bytes() const {
+  uint64_t sum = 0;
+  for (const Slab& slab : slabs_) sum += slab.bytes;
+  return sum;
 }
 
 void PagePool::add_slab() {
   Slab slab;
-  slab.memory = map_slab(slab_bytes_);
-  slab.free.reserve(static_cast<size_t>(slab_pages_));  // give() must not allocate
+  slab.bytes = std::max(page_bytes_, std::clamp<size_t>(reserved_bytes(), kFirstSlab, kLargeSlab));
+  slab.bytes = (slab.bytes + kSystemPage - 1) / kSystemPage * kSystemPage;
+  slab.pages = static_cast<int64_t>(slab.bytes / page_bytes_);
+  slab.memory = map_slab(slab.bytes);
+  slab.free.reserve(static_cast<size_t>(slab.pages));  // give() must not allocate
   const auto at = std::upper_bound(slabs_.begin(), slabs_.end(), slab.memory,
                                    [](const std::byte* p, const Slab& s) { return std::less<>()(p, s.memory); });
   slabs_.insert(at, std::move(slab));
@@ -51,7 +59,7 @@ void PagePool::add_slab() {
 std::byte* PagePool::take() {
   Slab* best = nullptr;
   for (Slab& slab : slabs_)
-    if (slab.taken < slab_pages_ && (best == nullptr || slab.taken > best->taken)) best = &slab;
+    if (slab.taken < slab.pages && (best == nullptr || slab.taken > best->taken)) best = &slab;
   if (best == nullptr) {
     add_slab();
     return take();
@@ -74,8 +82,8 @@ void PagePool::give(std::byte* page) {
 }
 
 void PagePool::trim() {
-  std::erase_if(slabs_, [this](const Slab& slab) {
-    if (slab.taken == 0) munmap(slab.memory, slab_bytes_);
+  std::erase_if(slabs_, [](const Slab& slab) {
+    if (slab.taken == 0) munmap(slab.memory, slab.bytes);
     return slab.taken == 0;
   });
 }

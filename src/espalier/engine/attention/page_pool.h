@@ -1,4 +1,5 @@
-// Memory for cache pages of one size. Pages come from slabs; slabs that no page uses go back to the system.
+// Memory for cache pages of one size. Pages come from slabs that grow with the cache, from 128 KB to one large page of the
+// system; slabs that no page uses go back to the system.
 #pragma once
 
 #include <cstddef>
@@ -20,18 +21,19 @@ class PagePool {
 
   size_t page_bytes() const { return page_bytes_; }
   uint64_t taken_bytes() const { return taken_ * page_bytes_; }
-  uint64_t reserved_bytes() const { return slabs_.size() * slab_bytes_; }  // of address space
+  uint64_t reserved_bytes() const;  // of slabs
 
  private:
   struct Slab {
     std::byte* memory = nullptr;
+    size_t bytes = 0;
+    int64_t pages = 0;
     int64_t taken = 0, touched = 0;  // pages from `touched` on have never been used
     std::vector<std::byte*> free;
   };
   void add_slab();
 
-  size_t page_bytes_, slab_bytes_;
-  int64_t slab_pages_;
+  size_t page_bytes_;
   uint64_t taken_ = 0;
   std::vector<Slab> slabs_;  // by address
 };

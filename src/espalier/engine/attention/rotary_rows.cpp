@@ -4,7 +4,7 @@
 
 namespace espalier {
 
-RotaryRows::RotaryRows(std::span<const AttentionLayer> layers) {
+RotaryRows::RotaryRows(std::span<const AttentionLayer> layers) : kernels_(vector_kernels()) {
   for (const AttentionLayer& layer : layers) {
     if (layer.inverse_frequency.empty()) {
       set_of_.push_back(-1);
@@ -50,12 +50,7 @@ void RotaryRows::rotate(int layer, int64_t t, float* x) const {
   const Set& set = sets_[static_cast<size_t>(at)];
   const size_t pairs = set.frequency.size();
   const float* cosine = set.table.data() + static_cast<size_t>(t) * 2 * pairs;
-  const float* sine = cosine + pairs;
-  for (size_t i = 0; i < pairs; ++i) {
-    const float a = x[i], b = x[i + pairs];
-    x[i] = a * cosine[i] - b * sine[i];
-    x[i + pairs] = b * cosine[i] + a * sine[i];
-  }
+  kernels_.rotate(x, cosine, cosine + pairs, static_cast<int64_t>(pairs));
 }
 
 }  // namespace espalier

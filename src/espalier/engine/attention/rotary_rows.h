@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "espalier/engine/attention/sequence.h"
+#include "espalier/engine/kernels.h"
 
 namespace espalier {
 
@@ -36,6 +37,7 @@ class RotaryRows {
   void resize(int64_t rows);
   void fill(int64_t t, int64_t position);
 
+  const VectorKernels& kernels_;
   std::vector<Set> sets_;
   std::vector<int> set_of_;  // by layer; -1: none
   int64_t rows_ = 0;
