@@ -1,6 +1,6 @@
-// int8 with integer dot products (VNNI): one instruction multiplies 64 keys or values where fp32 needs four and seven
-// more to unpack them, which is what keeps up with memory. Queries and probabilities are rounded to 16 bits for it, as a
-// high and a low byte. Keys and values get 128 added to be unsigned; the constant that adds to the dot products is taken off.
+// int8 with integer dot products (VNNI): one instruction multiplies 64 numbers where fp32 needs four and eleven more to
+// unpack them. 1.4 × the AVX-512 way for one row and 1.5 × for 32; for 4 rows they are even. Queries and probabilities are rounded to 16 bits for it, as a
+// high and a low byte. Keys get 128 added to be unsigned; what that adds to the dot products is taken off.
 // GCC 12's own header trips them.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wuninitialized"
@@ -53,25 +53,6 @@ __m512i quad(const int8_t* p) {
   return _mm512_set1_epi32(four);
 }
 
-// What 128 more in every unsigned byte adds to the dot products of `quads` quads, in every lane.
-template <int n>
-void offsets(const Row* rows, int64_t quads, __m512i (&high)[n], __m512i (&low)[n]) {
-  const __m512i bytes = _mm512_set1_epi8(static_cast<char>(0x80));
-#pragma GCC unroll 4
-  for (int r = 0; r < n; ++r) high[r] = low[r] = _mm512_setzero_si512();
-  for (int64_t i = 0; i < quads; ++i)
-#pragma GCC unroll 4
-    for (int r = 0; r < n; ++r) {
-      high[r] = _mm512_dpbusd_epi32(high[r], bytes, quad(rows[r].high + 4 * i));
-      low[r] = _mm512_dpbusd_epi32(low[r], bytes, quad(rows[r].low + 4 * i));
-    }
-#pragma GCC unroll 4
-  for (int r = 0; r < n; ++r) {
-    high[r] = _mm512_sub_epi32(_mm512_setzero_si512(), high[r]);
-    low[r] = _mm512_sub_epi32(_mm512_setzero_si512(), low[r]);
-  }
-}
-
 // n rows × one vector of 16 slots or channels: sums over quads, whose bytes are `stride` apart.
 template <int n>
 inline __attribute__((always_inline)) void dot_tile(const std::byte* bytes, int64_t stride, int64_t quads, const Row* rows, ptrdiff_t ahead, const __m512i (&high_start)[n],
@@ -107,17 +88,45 @@ void score_rows(const KvBlock& b, const Row* rows, float* s, ptrdiff_t ahead) {
   }
 }
 
+// Probabilities are not negative, so they are the unsigned operand: 256 · high + low of unsigned bytes.
+struct Weights {
+  alignas(64) uint8_t high[kScoreStride], low[kScoreStride];
+  float step;
+};
+
+void split_weights(const float* p, int64_t n, Weights* weights) {
+  const float largest = largest_magnitude(p, n);
+  weights->step = largest / 65535;
+  const __m512 inverse = _mm512_set1_ps(largest > 0 ? 65535 / largest : 0.0f);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const __m512i value = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(p + i), inverse));
+    _mm_store_si128(reinterpret_cast<__m128i*>(weights->high + i), _mm512_cvtepi32_epi8(_mm512_srli_epi32(value, 8)));
+    _mm_store_si128(reinterpret_cast<__m128i*>(weights->low + i), _mm512_cvtepi32_epi8(value));
+  }
+}
+
 template <int n>
-void add_values(const KvBlock& b, const Row* rows, float* out, ptrdiff_t ahead) {
+void add_values(const KvBlock& b, const Weights* weights, float* out, ptrdiff_t ahead) {
   const int64_t quads = (b.used + 3) / 4;
-  __m512i high[n], low[n];
-  offsets<n>(rows, quads, high, low);
   for (int64_t channel = 0; channel < b.width; channel += kLanes) {
-    __m512 dots[n];
-    dot_tile<n>(b.values + channel * 4, b.width * 4, quads, rows, ahead, high, low, dots);
+    __m512i high[n], low[n];
+#pragma GCC unroll 4
+    for (int r = 0; r < n; ++r) high[r] = low[r] = _mm512_setzero_si512();
+    const std::byte* v = b.values + channel * 4;
+    for (int64_t i = 0; i < quads; ++i, v += b.width * 4) {
+      const __m512i x = _mm512_loadu_si512(v);
+      if (ahead != 0) _mm_prefetch(reinterpret_cast<const char*>(v) + ahead, _MM_HINT_T1);
+#pragma GCC unroll 4
+      for (int r = 0; r < n; ++r) {
+        high[r] = _mm512_dpbusd_epi32(high[r], quad(reinterpret_cast<const int8_t*>(weights[r].high + 4 * i)), x);
+        low[r] = _mm512_dpbusd_epi32(low[r], quad(reinterpret_cast<const int8_t*>(weights[r].low + 4 * i)), x);
+      }
+    }
+#pragma GCC unroll 4
     for (int r = 0; r < n; ++r) {
       float* target = out + r * b.width + channel;
-      _mm512_storeu_ps(target, _mm512_add_ps(_mm512_loadu_ps(target), dots[r]));
+      const __m512i whole = _mm512_add_epi32(_mm512_slli_epi32(high[r], 8), low[r]);
+      _mm512_storeu_ps(target, _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), _mm512_set1_ps(weights[r].step), _mm512_loadu_ps(target)));
     }
   }
 }
@@ -154,15 +163,13 @@ void scores(const KvBlock& b, const float* q, int64_t rows, float* s) {
 void accumulate(const KvBlock& b, float* s, int64_t rows, float* out) {
   const int64_t slots = (b.used + kLanes - 1) / kLanes * kLanes;
   by_fours(rows, [&]<int n>(int64_t first) {
-    alignas(64) std::byte bytes[n][2 * kScoreStride + 64] = {};
-    Row list[n];
+    Weights weights[n];
     for (int r = 0; r < n; ++r) {
       float* p = s + (first + r) * kScoreStride;
       for (int64_t j = 0; j < slots; j += kLanes) _mm512_storeu_ps(p + j, _mm512_mul_ps(_mm512_loadu_ps(p + j), _mm512_loadu_ps(b.value_scales + j)));
-      split(p, slots, bytes[r]);
-      list[r] = row_at(bytes[r], slots);
+      split_weights(p, slots, &weights[r]);
     }
-    add_values<n>(b, list, out + first * b.width, first == 0 ? b.ahead : 0);
+    add_values<n>(b, weights, out + first * b.width, first == 0 ? b.ahead : 0);
   });
 }
 
