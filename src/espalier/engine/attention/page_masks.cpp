@@ -35,8 +35,8 @@ uint64_t slots_between(const KvPage& page, const int32_t* positions, int64_t fro
 uint64_t PageMasks::fill(const KvPage& page, const int32_t* positions, const int32_t* rows, int64_t count, uint64_t* masks) const {
   const int64_t first = rows[0], last = rows[count - 1], window = selection_.window;
   if (page.alive == 0 || page.first > last || (model_window_ > 0 && page.last <= first - model_window_)) return 0;
-  const uint64_t base = page.alive & ~look_up(page, positions, [&](int64_t p) { return bits_.excluded(p); });
-  const uint64_t chosen = base & look_up(page, positions, [&](int64_t p) { return bits_.chosen(p); });
+  const uint64_t base = bits_.none_excluded() ? page.alive : page.alive & ~look_up(page, positions, [&](int64_t p) { return bits_.excluded(p); });
+  const uint64_t chosen = bits_.all() ? base : base & look_up(page, positions, [&](int64_t p) { return bits_.chosen(p); });
   const bool windowed = window > 0 && chosen != base;
   if (chosen == 0 && (!windowed || page.last <= first - window)) return 0;
   const bool past = page.last <= first, inside_model = model_window_ == 0 || page.first > last - model_window_;

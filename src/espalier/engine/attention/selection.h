@@ -31,6 +31,8 @@ class SelectionBits {
  public:
   void reserve(int64_t positions);  // no allocation up to so many
   void set(const Selection& selection, int64_t positions);
+  bool all() const { return all_; }
+  bool none_excluded() const { return none_excluded_; }
   // Bits of positions base … base + 63; base > -64.
   uint64_t chosen(int64_t base) const { return all_ ? ~uint64_t{0} : word(chosen_, base); }
   uint64_t excluded(int64_t base) const { return none_excluded_ ? 0 : word(excluded_, base); }
