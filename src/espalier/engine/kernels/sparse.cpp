@@ -1,6 +1,7 @@
 // Which sparse kernel multiplies a form at a level, and how a matrix looks to it.
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <utility>
 #include <vector>
 
@@ -55,15 +56,19 @@ View view_of(const WeightMatrix& matrix) {
   if (runs && form.m <= 8) view.eight_values = 8 / form.m * form.n;
   if (form.precision == Precision::kI8) view.scales = matrix.scales.as<float>().data();
   if (form.precision == Precision::kI8) view.scale_stride = matrix.scales.dim(1);
-  view.group = form.group;
+  if (form.group > 0) view.group_shift = std::countr_zero(static_cast<uint64_t>(form.group));
   return view;
 }
 
 // Grows with the widest product that this thread has seen.
-float* scratch(size_t count) {
-  static thread_local std::vector<float> floats;
-  if (floats.size() < count) floats.resize(count);
-  return floats.data();
+void* scratch(size_t bytes) {
+  struct alignas(64) Line {
+    char bytes[64];
+  };
+  static thread_local std::vector<Line> lines;
+  const size_t count = bytes / sizeof(Line) + 1;
+  if (lines.size() < count) lines.resize(count);
+  return lines.data();
 }
 
 // A MatVec has no place for what it was chosen by, so there is one for each level, kind and code.
@@ -71,7 +76,7 @@ template <int kLevel, int kKind, int kCode>
 void multiply(const WeightMatrix& matrix, const float* x, int64_t x_stride, int64_t vectors, float* y, int64_t y_stride,
               int64_t begin, int64_t end) {
   View view = view_of(matrix);
-  view.scratch = scratch(static_cast<size_t>(vectors * bitmap_stride(matrix.columns) * 8));
+  view.scratch = scratch(static_cast<size_t>(vectors * bitmap_stride(matrix.columns) * 40));
   kTables[kLevel]->multiply[kKind][kCode](view, x, x_stride, vectors, y, y_stride, begin, end);
 }
 

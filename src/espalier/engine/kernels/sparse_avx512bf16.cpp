@@ -1,5 +1,7 @@
-// VBMI2 expands 16-bit and 8-bit values before they are widened: one expansion for 32 or 64 columns instead of one for 16.
+// VBMI2 expands 16-bit and 8-bit values before they are widened: one expansion for 32 or 64 columns instead of one for 16. That
+// pays where the widening costs no shuffles: for bf16 and for int8 as integers; fp16 goes the way of the level below.
 #include "espalier/engine/kernels/sparse_avx512_lanes.h"
+#include "espalier/engine/kernels/sparse_avx512_digits.h"
 #include "espalier/engine/kernels/sparse_loops.h"
 
 namespace espalier::sparse {
@@ -10,44 +12,6 @@ __m512i load_bits(const void* from) {
   asm("" : "+v"(bits));  // as Load<Code::kF32>
   return bits;
 }
-
-template <Code kCode>
-struct Halves {
-  using Element = uint16_t;
-  static void expand(uint64_t mask, const uint16_t* from, __m512 (&w)[4]) {
-    const __m512i low = _mm512_maskz_expand_epi16(static_cast<__mmask32>(mask), load_bits(from));
-    const __m512i high =
-        _mm512_maskz_expand_epi16(static_cast<__mmask32>(mask >> 32), load_bits(from + _mm_popcnt_u64(mask & 0xffffffff)));
-    w[0] = Load<kCode>::widen(_mm512_castsi512_si256(low));
-    w[1] = Load<kCode>::widen(_mm512_extracti64x4_epi64(low, 1));
-    w[2] = Load<kCode>::widen(_mm512_castsi512_si256(high));
-    w[3] = Load<kCode>::widen(_mm512_extracti64x4_epi64(high, 1));
-  }
-  static void block(const uint16_t* from, __m512 (&w)[1]) { w[0] = Load<kCode>::at(from); }
-};
-
-struct Bytes {
-  using Element = int8_t;
-  static void expand(uint64_t mask, const int8_t* from, __m512 (&w)[4]) {
-    const __m512i bytes = _mm512_maskz_expand_epi8(mask, load_bits(from));
-    w[0] = Load<Code::kI8>::widen(_mm512_castsi512_si128(bytes));
-    w[1] = Load<Code::kI8>::widen(_mm512_extracti32x4_epi32(bytes, 1));
-    w[2] = Load<Code::kI8>::widen(_mm512_extracti32x4_epi32(bytes, 2));
-    w[3] = Load<Code::kI8>::widen(_mm512_extracti32x4_epi32(bytes, 3));
-  }
-  static void block(const int8_t* from, __m512 (&w)[1]) { w[0] = Load<Code::kI8>::at(from); }
-};
-
-struct PlainLanes : Lanes512 {
-  template <Code kCode>
-  struct Values : Halves<kCode> {};
-};
-template <>
-struct PlainLanes::Values<Code::kF32> : Lanes512::Values<Code::kF32> {};
-template <>
-struct PlainLanes::Values<Code::kI8> : Bytes {};
-template <>
-struct PlainLanes::Values<Code::kI8Groups> : Bytes {};
 
 // A bf16 value in the upper half of a word is its fp32 already, in the lower half after a shift: so of 32 columns the even
 // ones come first, then the odd ones, without the shuffles of a widening.
@@ -65,9 +29,11 @@ struct EvenAndOdd {
   static void block(const uint16_t* from, __m512 (&w)[1]) { w[0] = Load<Code::kBF16>::at(from); }
 };
 
-struct Lanes : PlainLanes {
+using PlainLanes = Lanes512;
+
+struct Lanes : Lanes512 {
   template <Code kCode>
-  struct Values : PlainLanes::Values<kCode> {};
+  struct Values : Lanes512::Values<kCode> {};
   template <Code kCode>
   static constexpr bool kArranged = kCode == Code::kBF16;
 
@@ -86,6 +52,17 @@ struct Lanes::Values<Code::kBF16> : EvenAndOdd {};
 
 }  // namespace
 
-const Level kAvx512Bf16 = ESP_SPARSE_LEVEL;
+const Level kAvx512Bf16 = {
+    {{multiply_rows<Lanes, Kind::kRegular, Code::kF32>, multiply_rows<Lanes, Kind::kRegular, Code::kBF16>,
+      multiply_rows<Lanes, Kind::kRegular, Code::kF16>, multiply_digit_rows<Kind::kRegular, Code::kI8>,
+      multiply_digit_rows<Kind::kRegular, Code::kI8Groups>},
+     {multiply_rows<Lanes, Kind::kRuns, Code::kF32>, multiply_rows<Lanes, Kind::kRuns, Code::kBF16>,
+      multiply_rows<Lanes, Kind::kRuns, Code::kF16>, multiply_digit_rows<Kind::kRuns, Code::kI8>,
+      multiply_digit_rows<Kind::kRuns, Code::kI8Groups>},
+     {multiply_rows<Lanes, Kind::kBitmap, Code::kF32>, multiply_rows<Lanes, Kind::kBitmap, Code::kBF16>,
+      multiply_rows<Lanes, Kind::kBitmap, Code::kF16>, multiply_digit_rows<Kind::kBitmap, Code::kI8>,
+      multiply_digit_rows<Kind::kBitmap, Code::kI8Groups>},
+     ESP_SPARSE_CODES(multiply_rows, Lanes, Kind::kBlocks)},
+    ESP_SPARSE_KINDS(expand_row, PlainLanes)};
 
 }  // namespace espalier::sparse

@@ -15,7 +15,7 @@ float value_at(const View& view, int64_t row, int64_t column, int64_t i) {
     case Code::kF16: return f16_to_float(static_cast<const uint16_t*>(view.values)[i]);
     case Code::kI8: return static_cast<const int8_t*>(view.values)[i] * view.scales[row * view.scale_stride];
     case Code::kI8Groups:
-      return static_cast<const int8_t*>(view.values)[i] * view.scales[row * view.scale_stride + column / view.group];
+      return static_cast<const int8_t*>(view.values)[i] * view.scales[row * view.scale_stride + (column >> view.group_shift)];
   }
 }
 

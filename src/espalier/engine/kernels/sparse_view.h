@@ -17,8 +17,8 @@ struct View {
   int64_t eight_values;    // N:M whose m divides 8: values of eight columns
   const float* scales;     // int8, scale_stride a row
   int64_t scale_stride;
-  int64_t group;           // int8: columns of a scale, 0: the row
-  float* scratch;          // of this thread, as large as the vectors: for x in another order
+  int group_shift;         // int8 with groups: log2 of the columns of a scale
+  void* scratch;           // of this thread, aligned to 64 bytes, 5 bytes for 4 of the vectors: for x in another form
 };
 
 enum class Kind : int { kRegular, kRuns, kBitmap, kBlocks };  // N:M whose m divides 8; any N:M; bitmap; 1×16 blocks
