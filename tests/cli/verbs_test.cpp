@@ -38,9 +38,9 @@ TEST(Verbs, PruneChecksItsOptions) {
   for (const char* share : {"1", "1.5", "-0.1", "nan", "half", "0.5x", ""})
     ESP_EXPECT_MISTAKE(prune({"--method", "wanda", "--sparsity", share, "-o", "x"}),
                        "--sparsity: expected a number in [0, 1), found '");
-  for (const char* pattern : {"2", "4:2", "2:2", "0:4", "2:4x", "2:999"})
+  for (const char* pattern : {"2", "4:2", "2:2", "0:4", "2:4x", "2:999", "block:2x16", "block:1x1", "block:1x16x", "block:1x65"})
     ESP_EXPECT_MISTAKE(prune({"--method", "wanda", "--pattern", pattern, "-o", "x"}),
-                       "--pattern: pattern: expected N:M");
+                       "--pattern: pattern: expected unstructured, N:M");
   ESP_EXPECT_MISTAKE(prune({"--method", "wanda", "--set", "group", "-o", "x"}),
                      "--set: expected name=value, found 'group'");
   ESP_EXPECT_MISTAKE(prune({"--method", "wanda", "--set", "a=1", "--set", "a=2", "-o", "x"}), "'a' is given twice");

@@ -160,6 +160,7 @@ TEST(SuggestForm, FollowsTheZeros) {
   EXPECT_EQ(suggested(random_tensor({64, 256}, 0.9, 4)), Layout::kDense);
   EXPECT_EQ(suggested(random_tensor({64, 256}, 0.5, 4)), Layout::kBitmap);
   EXPECT_EQ(suggested(random_tensor({64, 256}, 0.2, 4)), Layout::kBitmap);
+  EXPECT_EQ(suggest_form(random_tensor({64, 256}, 0.5, 4), Precision::kI8).layout, Layout::kDense);
 }
 
 TEST(SuggestForm, SeesRunsAndBlocks) {

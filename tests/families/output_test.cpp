@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 
+#include "espalier/engine/weight_file.h"
 #include "espalier/structure/surgery.h"
 #include "tests/families/tiny_models.h"
 #include "tests/support.h"
@@ -218,7 +219,7 @@ TEST_F(Output, LargeModelsGoIntoShards) {
   const Model model = load("llama");
   const auto out = fresh();
   std::vector<std::string> written;
-  write_model(model, out, {false, 20'000, [&](const std::string& name) { written.push_back(name); }});
+  write_model(model, out, {nullptr, 20'000, [&](const std::string& name) { written.push_back(name); }});
   EXPECT_EQ(written.size(), model.graph.parameters().size());
   EXPECT_EQ(written.front(), "model.embed_tokens.weight");
   EXPECT_TRUE(std::filesystem::exists(out / "model.safetensors.index.json"));
@@ -236,7 +237,7 @@ TEST_F(Output, SparseWeightsPack) {
       parameter->assign(Tensor::from_floats(parameter->shape(), values));
   }
   const auto packed = fresh(), plain = fresh();
-  write_model(model, packed, {true, 1000, {}});  // a shard limit does not tear packed weights apart
+  write_model(model, packed, {weight_packer(parse_pack("bitmap", "--pack")), 1000, {}});  // a shard limit does not tear packed weights apart
   write_model(model, plain);
   EXPECT_NO_THROW(verify_written(packed, model.graph));
   EXPECT_LT(std::filesystem::file_size(packed / "model.safetensors"),
@@ -254,9 +255,9 @@ TEST_F(Output, OpeningAPackedModelUnpacksNothing) {
     if (i % 4) values[i] = 0;
   sparse.assign(Tensor::from_floats(sparse.shape(), values));
   const auto out = fresh();
-  write_model(model, out, {true, UINT64_MAX, {}});
+  write_model(model, out, {weight_packer(parse_pack("bitmap", "--pack")), UINT64_MAX, {}});
   std::string file = read_file(out / "model.safetensors", 1 << 20);
-  const std::string bitmap(4, '\x11');  // every fourth bit
+  const std::string bitmap = std::string(4, '\x11') + std::string(4, '\0');  // every fourth bit of 32 in a word
   const size_t at = file.find(bitmap + bitmap + bitmap);
   ASSERT_NE(at, std::string::npos);
   file[at] = '\x10';

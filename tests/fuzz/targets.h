@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,6 +17,7 @@
 #include "espalier/io/safetensors.h"
 #include "espalier/io/tokenizer.h"
 #include "espalier/io/torch_pickle.h"
+#include "espalier/io/weight_pack.h"
 
 namespace espalier::fuzz {
 
@@ -31,11 +33,36 @@ bool accepts(Body body) {
   }
 }
 
+// As Checkpoint does: parts that are missing or not aligned never come that far.
+template <typename View>
+void unpack_parts(const SafetensorsHeader& header, const PackedWeight& weight, View view) {
+  PackedParts parts{*weight.form, weight.shape, weight.dtype, {}, {}, {}, {}};
+  std::vector<TensorSpec> specs;
+  for (const std::string& part : part_names(parts.form)) {
+    for (const TensorInfo& info : header.tensors) {
+      if (info.name != weight.name + "." + part) continue;
+      Tensor copy(info.dtype, info.shape);
+      if (copy.byte_size() > 0) std::memcpy(copy.mutable_bytes(), view(info).bytes(), copy.byte_size());
+      part_of(parts, part) = copy;
+      specs.push_back({info.name, info.dtype, info.shape});
+      break;
+    }
+  }
+  if (specs.size() != part_names(parts.form).size()) user_error("a part is missing");
+  check_part_sizes(parts, specs, weight.name, "fuzz");
+  check_parts(parts, weight.name, "fuzz");
+  ESP_ASSERT(unpack_weight(parts).shape() == weight.shape);
+}
+
 inline void unpack_all(std::span<const std::byte> file, const SafetensorsHeader& header, const std::string& metadata) {
   auto view = [&](const TensorInfo& info) {
     return Tensor(info.dtype, info.shape, nullptr, file.data() + header.data_begin + info.begin);
   };
   for (const PackedWeight& weight : parse_pack_metadata(metadata, "fuzz")) {
+    if (weight.form) {
+      unpack_parts(header, weight, view);
+      continue;
+    }
     BitmapPacked packed;
     for (const TensorInfo& info : header.tensors) {
       if (info.name == bitmap_name(weight.name)) packed.bitmap = view(info);

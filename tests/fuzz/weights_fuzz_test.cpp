@@ -20,12 +20,28 @@ TEST(WeightsFuzz, Safetensors) {
   const std::string packed =
       R"({"__metadata__":{"espalier.pack":"{\"w\":{\"form\":\"bitmap\",\"shape\":[2,9]}}"},)"
       R"("w.values":{"dtype":"BF16","shape":[3],"data_offsets":[0,6]},"w.bitmap":{"dtype":"U8","shape":[2,2],"data_offsets":[6,10]}})";
+  const std::string bits =
+      R"({"__metadata__":{"espalier.pack":"{\"w\":{\"form\":\"int8 bitmap\",\"shape\":[1,9],\"dtype\":\"BF16\"}}"},)"
+      R"("w.values":{"dtype":"I8","shape":[128],"data_offsets":[0,128]},"w.index":{"dtype":"U8","shape":[64],"data_offsets":[128,192]},)"
+      R"("w.offsets":{"dtype":"I64","shape":[8],"data_offsets":[192,256]},"w.scales":{"dtype":"F32","shape":[16],"data_offsets":[256,320]}})";
+  std::string bytes(320, '\0');
+  bytes[128] = 3;  // two values
+  bytes[200] = 2;  // the offset behind the only row
+  const std::string blocks =
+      R"({"__metadata__":{"espalier.pack":"{\"w\":{\"form\":\"bf16 block:1x16\",\"shape\":[1,40],\"dtype\":\"BF16\"}}"},)"
+      R"("w.values":{"dtype":"BF16","shape":[32],"data_offsets":[0,64]},"w.index":{"dtype":"U16","shape":[32],"data_offsets":[64,128]},)"
+      R"("w.offsets":{"dtype":"I64","shape":[8],"data_offsets":[128,192]}})";
+  std::string block_bytes(192, '\0');
+  block_bytes[64] = 1;
+  block_bytes[66] = 2;
+  block_bytes[136] = 2;
   fuzz(
       fuzz_safetensors,
       {test::safetensors_bytes("{}"),
        test::safetensors_bytes(
            R"({"a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},"é":{"dtype":"F8_E4M3","shape":[],"data_offsets":[8,9]}})",
            "123456789"),
+       test::safetensors_bytes(bits, bytes), test::safetensors_bytes(blocks, block_bytes),
        test::safetensors_bytes(packed, std::string("123456\x01\x01\x80\x00", 10))},
       60'000);
 }

@@ -119,7 +119,7 @@ TEST(BitmapPackHostile, Metadata) {
   ESP_EXPECT_USER_ERROR(parse_pack_metadata("{", "f"), "not valid JSON");
   ESP_EXPECT_USER_ERROR(parse_pack_metadata(R"({"w":1})", "f"), "expected an object, found 1");
   ESP_EXPECT_USER_ERROR(parse_pack_metadata(R"({"w":{"form":"csr","shape":[1,2]}})", "f"),
-                        "expected bitmap, found csr");
+                        "form: expected fp32, bf16, fp16, int8");
   ESP_EXPECT_USER_ERROR(parse_pack_metadata(R"({"w":{"form":"bitmap"}})", "f"), "[out, in], found none");
   ESP_EXPECT_USER_ERROR(parse_pack_metadata(R"({"w":{"form":"bitmap","shape":[1,2,3]}})", "f"), "[1,2,3]");
   ESP_EXPECT_USER_ERROR(parse_pack_metadata(R"({"w":{"form":"bitmap","shape":[1,-2]}})", "f"), "[1,-2]");

@@ -101,6 +101,10 @@ CLI::Option* add_share(CLI::App& app, const std::string& name, std::optional<dou
   });
 }
 
+const char* const kPackHelp =
+    "how weights of Linear layers are stored: none; bitmap, N:M or block:1x16, where they have such zeros; int8, int8/32, int8/64 or "
+    "int8/128; both joined by +; auto: what pays for each";
+
 CLI::Option* add_model(CLI::App& app, std::string& target) {
   return add_text(app, "MODEL", target, "MODEL", "directory or file of the model, or the name of an embedded one");
 }

@@ -26,6 +26,9 @@ CLI::Option* add_number(CLI::App& app, const std::string& name, double& target, 
 CLI::Option* add_share(CLI::App& app, const std::string& name, std::optional<double>& target,
                        const std::string& help);  // [0, 1)
 
+// Of --pack FORM (core/weight_form.h).
+extern const char* const kPackHelp;
+
 // The MODEL that most verbs begin with.
 CLI::Option* add_model(CLI::App& app, std::string& target);
 

@@ -3,6 +3,7 @@
 #include "espalier/requests/recipe.h"
 #include "espalier/core/assets.h"
 #include "espalier/core/error.h"
+#include "espalier/core/weight_form.h"
 
 namespace espalier {
 namespace {
@@ -17,7 +18,8 @@ void PruneOptions::declare(CLI::App& app) {
   add_text(app, "--method", step_.method, "METHOD", "id of the method (`espalier methods` lists them)");
   add_share(app, "--sparsity", step_.sparsity, "share to remove, in [0, 1)");
   add_choice(app, "--of", step_.of, kBudgets, "of what that is a share; by default the method's own");
-  add_text(app, "--pattern", step_.pattern, "N:M", "of every M weights in a row keep N, as 2:4");
+  add_text(app, "--pattern", step_.pattern, "PATTERN",
+           "unstructured; N:M: of every M inputs of an output keep N, as 2:4; block:1xB: B inputs go or stay together, as block:1x16");
   add_texts(app, "--set", settings_, "NAME=VALUE",
             "an option of the method, or repair.NAME of the repair (repeatable)");
   add_choice(app, "--repair", step_.repair, kRepairs,
@@ -30,14 +32,15 @@ void PruneOptions::declare(CLI::App& app) {
   add_texts(app, "--protect", request.protect, "PATTERN", "nodes that stay untouched (repeatable)");
   add_integer(app, "--align", request.align, 1, 4096, "widths that remain are multiples of this");
   app.add_flag("--uniform", request.uniform, "same widths in every block, so that stock loaders read the result");
-  add_choice(app, "--pack", request.pack, kPackings, "how zeros are stored");
+  add_text(app, "--pack", request.pack, "FORM", kPackHelp);
 }
 
 bool PruneOptions::complete(const CLI::App& app) {
+  parse_pack(request.pack, "--pack");
   if (request.recipe.empty()) {
     if (step_.method.empty())
       user_error("--method: missing; `espalier methods` lists the methods, --recipe takes several");
-    if (!step_.pattern.empty()) check_pattern(step_.pattern, "--pattern");
+    parse_pattern(step_.pattern, "--pattern");
     step_.options = parse_settings(settings_);
     request.steps = {step_};
     return false;

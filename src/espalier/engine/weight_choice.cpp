@@ -1,6 +1,7 @@
 #include "espalier/engine/weight_choice.h"
 
 #include "espalier/core/error.h"
+#include "espalier/engine/weight_file.h"
 
 namespace espalier {
 namespace {
@@ -37,12 +38,26 @@ Tensor transposed(const Tensor& weight) {
   return result;
 }
 
+// As the checkpoint's packed file holds it, mapped; nothing where it is not packed, was cut since, or is wanted otherwise.
+std::optional<WeightMatrix> packed_as_wanted(const Model& model, const Node& node, const DecoderOptions& options) {
+  const Parameter& parameter = model.graph.parameter_of(node, "weight");
+  if (!model.checkpoint || parameter.is_cut() || node.flag_or("transposed", false)) return std::nullopt;
+  std::optional<WeightMatrix> packed = packed_matrix(*model.checkpoint, parameter.name());
+  if (packed && options.precision && *options.precision != packed->form.precision) return std::nullopt;
+  return packed;
+}
+
 }  // namespace
 
 ProgramMatrix load_matrix(const Model& model, const Node& node, const DecoderOptions& options) {
   const Parameter& parameter = model.graph.parameter_of(node, "weight");
   ProgramMatrix result;
   result.node = node.name;
+  if (std::optional<WeightMatrix> packed = packed_as_wanted(model, node, options)) {
+    result.weight = std::move(*packed);
+    result.mat_vec = mat_vec(result.weight.form);
+    return result;
+  }
   Tensor weight = parameter.load();
   if (node.flag_or("transposed", false)) weight = transposed(weight);
   if (weight.dtype() == DType::kF64) weight = weight.to(DType::kF32);

@@ -21,17 +21,6 @@ float largest_magnitude(std::span<const float> values) {
 
 }  // namespace
 
-DType dtype_of(Precision precision) {
-  switch (precision) {
-    case Precision::kF32: return DType::kF32;
-    case Precision::kBF16: return DType::kBF16;
-    case Precision::kF16: return DType::kF16;
-    case Precision::kI8: return DType::kI8;
-  }
-  ESP_ASSERT(false, "precision {}", static_cast<int>(precision));
-  return DType::kF32;
-}
-
 WeightCodes::WeightCodes(const Tensor& weight, Precision precision, int64_t group, std::string name)
     : weight_(weight), precision_(precision), group_(group), name_(std::move(name)) {
   if (weight.shape().size() != 2) throw UserError(name_, "shape", "[outputs, inputs]", to_string(weight.shape()));

@@ -10,8 +10,6 @@
 
 namespace espalier {
 
-DType dtype_of(Precision precision);
-
 class WeightCodes {
  public:
   // weight: floating, [rows, columns]; UserError naming `name` if it is not, or on a group that is none of 0, 32, 64, 128.

@@ -18,7 +18,7 @@ class Converter {
     matrix_.columns = weight.dim(1);
     matrix_.form = form;
     value_size_ = size_of(dtype_of(form.precision));
-    if (form.precision == Precision::kI8) scales_ = make(matrix_.scales, DType::kF32, {matrix_.rows, scales_per_row()});
+    if (form.precision == Precision::kI8) scales_ = make(matrix_.scales, DType::kF32, {matrix_.rows, scales_in_row(form, matrix_.columns)});
   }
 
   WeightMatrix dense() {
@@ -88,10 +88,6 @@ class Converter {
     return made.bytes;
   }
 
-  int64_t scales_per_row() const {
-    const int64_t group = matrix_.form.group;
-    return group == 0 ? 1 : (matrix_.columns + group - 1) / group;
-  }
   void make_values(Shape shape) { values_ = make(matrix_.values, dtype_of(matrix_.form.precision), std::move(shape)); }
   void make_index() {
     bits_ = reinterpret_cast<uint8_t*>(make(matrix_.index, DType::kU8, {matrix_.rows, bitmap_stride(matrix_.columns)}));

@@ -3,45 +3,6 @@
 #include "espalier/core/error.h"
 
 namespace espalier {
-namespace {
-
-std::string precision_text(const WeightForm& form) {
-  switch (form.precision) {
-    case Precision::kF32: return "fp32";
-    case Precision::kBF16: return "bf16";
-    case Precision::kF16: return "fp16";
-    case Precision::kI8: return form.group == 0 ? "int8" : fmt::format("int8/{}", form.group);
-  }
-  ESP_ASSERT(false, "precision {}", static_cast<int>(form.precision));
-  return "";
-}
-
-std::string layout_text(const WeightForm& form) {
-  switch (form.layout) {
-    case Layout::kDense: return form.precision == Precision::kI8 ? " dense" : "";
-    case Layout::kNOfM: return fmt::format(" {}:{}", form.n, form.m);
-    case Layout::kBitmap: return " bitmap";
-    case Layout::kBlock16: return " block:1x16";
-  }
-  ESP_ASSERT(false, "layout {}", static_cast<int>(form.layout));
-  return "";
-}
-
-Precision precision_of(DType dtype) {
-  switch (dtype) {
-    case DType::kF32: return Precision::kF32;
-    case DType::kBF16: return Precision::kBF16;
-    case DType::kF16: return Precision::kF16;
-    default: break;
-  }
-  ESP_ASSERT(false, "a dense matrix of {}", name_of(dtype));
-  return Precision::kF32;
-}
-
-}  // namespace
-
-std::string to_string(const WeightForm& form) { return precision_text(form) + layout_text(form); }
-
 int64_t WeightMatrix::stored() const {
   switch (form.layout) {
     case Layout::kDense: return rows * columns;
@@ -63,7 +24,9 @@ WeightMatrix dense_matrix(const Tensor& weight) {
   WeightMatrix matrix;
   matrix.rows = weight.dim(0);
   matrix.columns = weight.dim(1);
-  matrix.form.precision = precision_of(weight.dtype());
+  const auto precision = precision_of(weight.dtype());
+  ESP_ASSERT(precision, "a dense matrix of {}", name_of(weight.dtype()));
+  matrix.form.precision = *precision;
   matrix.values = weight;
   return matrix;
 }

@@ -5,31 +5,9 @@
 #include <string>
 
 #include "espalier/core/tensor.h"
+#include "espalier/core/weight_form.h"
 
 namespace espalier {
-
-enum class Precision : uint8_t { kF32, kBF16, kF16, kI8 };
-enum class Layout : uint8_t {
-  kDense,
-  kNOfM,     // n of every m consecutive columns are stored
-  kBitmap,   // one bit a column, the kept values in row order
-  kBlock16,  // blocks of 1 row × 16 columns are stored or left out
-};
-
-struct WeightForm {
-  Precision precision = Precision::kF32;
-  Layout layout = Layout::kDense;
-  int64_t group = 0;     // int8: columns that share a scale (32, 64, 128); 0: the whole row
-  int64_t n = 0, m = 0;  // of kNOfM
-  bool operator==(const WeightForm&) const = default;
-};
-std::string to_string(const WeightForm& form);  // "bf16", "int8/64 dense", "bf16 2:4", "fp32 bitmap", "int8/32 block:1x16"
-
-// Kernels load whole vectors: this many values after the last one can be read (and mean nothing).
-constexpr int64_t kValueSlack = 64;
-constexpr int64_t kBlockColumns = 16;
-// Bytes of a row of a bitmap: whole words of 64 columns; the bits beyond the last column are 0.
-inline int64_t bitmap_stride(int64_t columns) { return (columns + 63) / 64 * 8; }
 
 // Which parts are defined follows from the form; what lies in mapped files stays there.
 struct WeightMatrix {

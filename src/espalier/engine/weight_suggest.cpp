@@ -66,11 +66,13 @@ std::vector<Candidate> candidates(const ZeroCounts& counts, const WeightForm& de
   };
   constexpr double kBit = 0.125, kExpanding = 1.1, kUnsteady = 1.15;
   std::vector<Candidate> all = {{dense, bytes}};
+  if (columns <= kBlockColumns * int64_t{65536})
+    all.push_back({with(Layout::kBlock16), (bytes + 2.0 / kBlockColumns) * counts.block_density() * kExpanding});
+  // Expanding 64 bytes takes as long as reading and multiplying them: bits gain nothing over dense int8.
+  if (dense.precision == Precision::kI8) return all;
   if (columns % 4 == 0 && counts.most_of_4 <= 2) all.push_back({with(Layout::kNOfM, 2, 4), (bytes / 2 + kBit) * kExpanding});
   if (columns % 8 == 0 && counts.most_of_8 <= 4) all.push_back({with(Layout::kNOfM, 4, 8), (bytes / 2 + kBit) * kExpanding});
   all.push_back({with(Layout::kBitmap), (bytes * counts.density() + kBit) * kExpanding * kUnsteady});
-  if (columns <= kBlockColumns * int64_t{65536})
-    all.push_back({with(Layout::kBlock16), (bytes + 2.0 / kBlockColumns) * counts.block_density() * kExpanding});
   return all;
 }
 

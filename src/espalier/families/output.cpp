@@ -76,17 +76,19 @@ struct Announced {
 };
 
 // The header comes first, so what packs has to be known before anything is written: one pass over the weights more.
-Announced announce(const Model& model, bool pack) {
+Announced announce(const Model& model, const WeightPacker& pack) {
   Announced all;
   const auto candidates = pack ? packable(model.graph) : std::unordered_set<std::string>{};
   for (const auto& parameter : model.graph.parameters()) {
     if (candidates.count(parameter->name()) && parameter->shape().size() == 2) {
-      const BitmapPacked packed = pack_bitmap(parameter->load());
+      auto packed = pack(parameter->name(), parameter->load());
       model.drop_pages(parameter->source());
-      if (packed.bitmap.byte_size() + packed.values.byte_size() < parameter->byte_size()) {
-        all.specs.push_back({bitmap_name(parameter->name()), packed.bitmap.dtype(), packed.bitmap.shape()});
-        all.specs.push_back({values_name(parameter->name()), packed.values.dtype(), packed.values.shape()});
-        all.packed.push_back({parameter->name(), parameter->shape()});
+      if (packed) {
+        for (const std::string& part : part_names(packed->form)) {
+          const Tensor& tensor = part_of(*packed, part);
+          all.specs.push_back({parameter->name() + "." + part, tensor.dtype(), tensor.shape(), true});
+        }
+        all.packed.push_back({parameter->name(), packed->shape, packed->form, packed->dtype});
         continue;
       }
     }
@@ -96,20 +98,20 @@ Announced announce(const Model& model, bool pack) {
 }
 
 void write_weights(const Model& model, const fs::path& directory, const OutputOptions& options) {
-  const Announced announced = announce(model, options.pack_bitmap);
+  const Announced announced = announce(model, options.pack);
   std::unordered_set<std::string> packed;
   for (const auto& weight : announced.packed) packed.insert(weight.name);
   std::map<std::string, std::string> metadata{{"format", "pt"}};
   if (!packed.empty()) metadata[kPackMetadataKey] = pack_metadata(announced.packed);
-  // A packed weight's two tensors and the metadata that joins them belong in one file.
+  // A packed weight's parts and the metadata that joins them belong in one file.
   const uint64_t limit = packed.empty() ? options.max_shard_bytes : UINT64_MAX;
   CheckpointWriter writer(directory, announced.specs, metadata, limit);
   for (const auto& parameter : model.graph.parameters()) {
     const Tensor tensor = parameter->load();
     if (packed.count(parameter->name())) {
-      const BitmapPacked parts = pack_bitmap(tensor);
-      writer.write(bitmap_name(parameter->name()), parts.bitmap);
-      writer.write(values_name(parameter->name()), parts.values);
+      auto parts = options.pack(parameter->name(), tensor);
+      ESP_ASSERT(parts, "'{}' was to be packed", parameter->name());
+      for (const std::string& part : part_names(parts->form)) writer.write(parameter->name() + "." + part, part_of(*parts, part));
     } else {
       writer.write(parameter->name(), tensor);
     }
@@ -139,7 +141,7 @@ void write_model(const Model& model, const fs::path& directory, const OutputOpti
   write_weights(model, directory, options);
 }
 
-void verify_written(const fs::path& directory, const Graph& graph) {
+void verify_written(const fs::path& directory, const Graph& graph, const WeightPacker& pack) {
   const Model written = load_model(directory);
   const std::string where = directory.string();
   if (written.graph.parameters().size() != graph.parameters().size())
@@ -148,6 +150,13 @@ void verify_written(const fs::path& directory, const Graph& graph) {
   for (const auto& parameter : graph.parameters()) {
     if (!written.graph.has_parameter(parameter->name()))
       user_error("{}: the tensor '{}' is missing", where, parameter->name());
+    if (auto parts = written.checkpoint->packed(parameter->name()); parts && pack) {
+      auto expected = pack(parameter->name(), parameter->load());
+      if (!expected || expected->form != parts->form) user_error("{}: the tensor '{}' has another form", where, parameter->name());
+      for (const std::string& part : part_names(parts->form))
+        compare_tensor(part_of(*expected, part), part_of(*parts, part), where, parameter->name() + "." + part);
+      continue;
+    }
     const Tensor& found = written.checkpoint->tensor(parameter->name());
     compare_tensor(parameter->load(), found, where, parameter->name());
     written.checkpoint->drop_pages(found);
@@ -193,9 +202,9 @@ OutputPlace output_place(const fs::path& out, const std::string& to, const Model
 void write_result(const Model& model, const OutputPlace& place, const fs::path& staging, const OutputOptions& options) {
   if (!place.onnx) {
     write_model(model, staging, options);
-    return verify_written(staging, model.graph);
+    return verify_written(staging, model.graph, options.pack);
   }
-  if (options.pack_bitmap) user_error("--pack: an ONNX file has no bitmap form; leave --pack out or write a directory");
+  if (options.pack) user_error("--pack: an ONNX file has no packed form; leave --pack out or write a directory");
   check_writable(model.graph);
   const fs::path name = place.file.empty() ? fs::path("model.onnx") : place.file.filename();
   write_onnx_model(model.graph, costing_shapes(model), model.onnx.get(), staging / name);

@@ -9,11 +9,12 @@
 
 #include "espalier/core/run_dir.h"
 #include "espalier/families/family.h"
+#include "espalier/io/weight_pack.h"
 
 namespace espalier {
 
 struct OutputOptions {
-  bool pack_bitmap = false;  // Linear weights with enough zeros as bitmap and values (bitmap_pack.h), always one file
+  WeightPacker pack = nullptr;  // Linear weights that it packs are stored so (weight_pack.h), always in one file
   uint64_t max_shard_bytes = 4'000'000'000;
   std::function<void(const std::string& parameter)> on_written;  // after each parameter; may be empty
 };
@@ -23,8 +24,8 @@ struct OutputOptions {
 void write_model(const Model& model, const std::filesystem::path& directory, const OutputOptions& options = {});
 
 // Re-opens the directory, builds the model from its configuration and compares every tensor byte for byte with the
-// graph's. UserError naming the first difference.
-void verify_written(const std::filesystem::path& directory, const Graph& graph);
+// graph's, of packed weights each part with what `pack` makes of it. UserError naming the first difference.
+void verify_written(const std::filesystem::path& directory, const Graph& graph, const WeightPacker& pack = nullptr);
 
 // Where a result goes, and in which form. OUT is a directory; with the ending .onnx it is a file, and its run (recipe,
 // manifest, findings) stands beside it in OUT.run/.

@@ -132,11 +132,27 @@ Tensor unpack_bitmap(const BitmapPacked& packed, const Shape& shape, const std::
 std::string bitmap_name(const std::string& weight) { return weight + ".bitmap"; }
 std::string values_name(const std::string& weight) { return weight + ".values"; }
 
+namespace {
+
+void read_form(const Json& entry, const std::string& place, PackedWeight& weight) {
+  const std::string form = json_string(entry, "form", place);
+  if (form == "bitmap") return;
+  weight.form = parse_weight_form(form, place);
+  const std::string dtype = json_string(entry, "dtype", place);
+  const auto known = dtype_from_name(dtype);
+  if (!known || !is_floating(*known)) throw UserError(place, "dtype", "a floating type", "'" + printable(dtype) + "'");
+  weight.dtype = *known;
+}
+
+}  // namespace
+
 std::string pack_metadata(const std::vector<PackedWeight>& weights) {
   std::string text = "{";
-  for (const PackedWeight& weight : weights)
-    text += fmt::format("{}{}:{{\"form\":\"bitmap\",\"shape\":[{}]}}", text.size() > 1 ? "," : "",
-                        Json(weight.name).dump(), fmt::join(weight.shape, ","));
+  for (const PackedWeight& weight : weights) {
+    const std::string dtype = weight.form ? fmt::format(",\"dtype\":\"{}\"", name_of(weight.dtype)) : "";
+    text += fmt::format("{}{}:{{\"form\":\"{}\",\"shape\":[{}]{}}}", text.size() > 1 ? "," : "", Json(weight.name).dump(),
+                        weight.form ? to_string(*weight.form) : "bitmap", fmt::join(weight.shape, ","), dtype);
+  }
   return text + "}";
 }
 
@@ -148,12 +164,11 @@ std::vector<PackedWeight> parse_pack_metadata(const std::string& text, const std
   for (const auto& [name, entry] : document.items()) {
     const std::string weight_place = fmt::format("{}: '{}'", place, printable(name));
     if (!entry.is_object()) throw UserError(weight_place, "value", "an object", describe(entry));
-    if (const std::string form = json_string(entry, "form", weight_place); form != "bitmap")
-      throw UserError(weight_place, "form", "bitmap", printable(form));
+    PackedWeight weight{name, {}};
+    read_form(entry, weight_place, weight);
     const auto shape = entry.find("shape");
     const bool two = shape != entry.end() && shape->is_array() && shape->size() == 2;
     if (!two) throw UserError(weight_place, "shape", "[out, in]", shape == entry.end() ? "none" : describe(*shape));
-    PackedWeight weight{name, {}};
     for (const Json& size : *shape) {
       if (!size.is_number_unsigned() || size.get<uint64_t>() > INT64_MAX)
         throw UserError(weight_place, "shape", "two sizes", describe(*shape));

@@ -1,15 +1,17 @@
-// The packed form of a weight with many zeros: one bit for each element and the kept values in row order.
+// The older packed form of a weight with many zeros, which is read and no longer written (weight_pack.h): one bit for each element and the kept values in row order.
 //   <name>.bitmap  U8 [out, ceil(in / 8)]: bit i of byte j (least significant first) says that column 8 j + i is kept
 //   <name>.values  the weight's own dtype, [kept]
 // and the file's metadata says which weights are packed: "espalier.pack": {"<name>": {"form": "bitmap", "shape": [out,
 // in]}}. It pays from about 1/16 zeros on in 16-bit types: 1 bit for all elements against 16 for each one left out.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "espalier/core/tensor.h"
+#include "espalier/core/weight_form.h"
 #include "espalier/io/safetensors.h"
 
 namespace espalier {
@@ -37,10 +39,12 @@ std::string values_name(const std::string& weight);
 
 struct PackedWeight {
   std::string name;
-  Shape shape;  // [out, in]
+  Shape shape;                                   // [out, in]
+  std::optional<WeightForm> form = std::nullopt;  // none: the older bitmap of this header
+  DType dtype = DType::kF32;                     // with a form: what it unpacks to
 };
 
-// The text of the metadata entry and back. UserError on anything but the form above.
+// The text of the metadata entry and back. UserError on anything but the forms of this header and weight_pack.h.
 std::string pack_metadata(const std::vector<PackedWeight>& weights);
 std::vector<PackedWeight> parse_pack_metadata(const std::string& text, const std::string& where);
 

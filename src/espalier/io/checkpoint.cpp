@@ -79,6 +79,12 @@ const Tensor& Checkpoint::tensor(const std::string& name) const {
   return loaded.tensor;
 }
 
+std::optional<PackedParts> Checkpoint::packed(const std::string& name) const {
+  const StoredTensor& stored = entry(name);
+  if (!stored.parts) return std::nullopt;
+  return stored.parts();
+}
+
 std::vector<fs::path> Checkpoint::files() const {
   std::vector<fs::path> paths;
   for (const auto& file : files_) paths.push_back(file->path());

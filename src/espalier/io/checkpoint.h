@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -32,6 +33,10 @@ class Checkpoint : public std::enable_shared_from_this<Checkpoint> {
   // A view of the mapped file. Weights that are packed, strided or not aligned are copied at their first use and kept
   // until drop_pages(). The reference lives as long as the checkpoint. Safe from several threads.
   const Tensor& tensor(const std::string& name) const;
+
+  // The parts of a weight that is packed in the engine's layout (weight_pack.h), as they lie in the file and checked; nothing
+  // for other weights. UserError.
+  std::optional<PackedParts> packed(const std::string& name) const;
 
   uint64_t byte_size() const { return byte_size_; }                                 // of all tensors as stored
   const std::map<std::string, std::string>& metadata() const { return metadata_; }  // of the first file that has any

@@ -41,6 +41,26 @@ StoredTensor join(const PackedWeight& weight, const StoredTensor& bitmap, const 
   return {weight.name, values.dtype, weight.shape, bitmap.stored_bytes + values.stored_bytes, std::move(load)};
 }
 
+// The stored tensors of a packed weight's parts, in the order of part_names().
+StoredTensor join_parts(const PackedWeight& weight, const std::vector<StoredTensor>& stored, const std::string& where) {
+  const PackedParts what{*weight.form, weight.shape, weight.dtype, {}, {}, {}, {}};
+  std::vector<TensorSpec> specs;
+  uint64_t bytes = 0;
+  for (const StoredTensor& part : stored) {
+    specs.push_back(spec_of(part));
+    bytes += part.stored_bytes;
+  }
+  check_part_sizes(what, specs, weight.name, where);
+  auto parts = [what, stored, where, name = weight.name] {
+    PackedParts loaded = what;
+    const auto names = part_names(what.form);
+    for (size_t i = 0; i < names.size(); ++i) part_of(loaded, names[i]) = stored[i].load();
+    check_parts(loaded, name, where);
+    return loaded;
+  };
+  return {weight.name, weight.dtype, weight.shape, bytes, [parts] { return unpack_weight(parts()); }, parts};
+}
+
 }  // namespace
 
 WeightFile open_weight_file(const std::filesystem::path& path) {
@@ -68,7 +88,18 @@ void join_packed_weights(WeightFile& file) {
   for (const PackedWeight& weight : parse_pack_metadata(metadata->second, where)) {
     if (index.count(weight.name))
       user_error("{}: the weight '{}' is there packed and as it is", where, printable(weight.name));
-    const size_t bitmap = part(weight, bitmap_name(weight.name)), values = part(weight, values_name(weight.name));
+    const size_t values = part(weight, values_name(weight.name));
+    if (weight.form) {
+      std::vector<StoredTensor> stored;
+      for (const std::string& name : part_names(*weight.form)) {
+        const size_t at = part(weight, weight.name + "." + name);
+        stored.push_back(file.tensors[at]);
+        drop[at] = at != values;
+      }
+      file.tensors[values] = join_parts(weight, stored, where);
+      continue;
+    }
+    const size_t bitmap = part(weight, bitmap_name(weight.name));
     file.tensors[values] = join(weight, file.tensors[bitmap], file.tensors[values], where);
     drop[bitmap] = true;
   }

@@ -11,6 +11,7 @@
 
 #include "espalier/core/file.h"
 #include "espalier/core/tensor.h"
+#include "espalier/io/weight_pack.h"
 
 namespace espalier {
 
@@ -20,6 +21,7 @@ struct StoredTensor {
   Shape shape;
   uint64_t stored_bytes = 0;
   std::function<Tensor()> load;  // a view where possible; keeps what it needs alive
+  std::function<PackedParts()> parts = nullptr;  // of a weight packed as weight_pack.h says: views, checked; else empty
 };
 
 struct WeightFile {
@@ -31,7 +33,7 @@ struct WeightFile {
 // .safetensors, .bin, .pt, .pth or .th. UserError.
 WeightFile open_weight_file(const std::filesystem::path& path);
 
-// Replaces <name>.bitmap and <name>.values by <name> wherever the metadata says so.
+// Replaces the parts of a packed weight by the weight wherever the metadata says so.
 void join_packed_weights(WeightFile& file);
 
 }  // namespace espalier

@@ -20,6 +20,7 @@ struct TensorSpec {
   std::string name;
   DType dtype = DType::kF32;
   Shape shape;
+  bool aligned = false;  // in the file, to 64 bytes; its size must be a multiple of that
 };
 
 struct TensorInfo {
@@ -62,8 +63,8 @@ class SafetensorsFile {
   std::unordered_map<std::string_view, size_t> index_;  // into header_.tensors
 };
 
-// Writes the header at once, then takes the tensors in any order. The file holds them by falling element size and
-// otherwise as given, so that each is aligned for its type; the data part begins at a multiple of 64. The same specs,
+// Writes the header at once, then takes the tensors in any order. The file holds those to align first, the others by
+// falling element size and otherwise as given, so that each is aligned for its type; the data part begins at a multiple of 64. The same specs,
 // metadata and tensors give the same bytes. Metadata gets "format": "pt" unless it has a format, for Hugging Face's
 // loader asks for one.
 class SafetensorsWriter {

@@ -12,11 +12,15 @@ constexpr size_t kDataAlignment = 64;
 
 std::vector<TensorInfo> lay_out(std::vector<TensorSpec> specs) {
   std::stable_sort(specs.begin(), specs.end(),
-                   [](const TensorSpec& a, const TensorSpec& b) { return size_of(a.dtype) > size_of(b.dtype); });
+                   [](const TensorSpec& a, const TensorSpec& b) {
+                     if (a.aligned || b.aligned) return a.aligned && !b.aligned;
+                     return size_of(a.dtype) > size_of(b.dtype);
+                   });
   std::vector<TensorInfo> tensors;
   uint64_t at = 0;
   for (TensorSpec& spec : specs) {
     const uint64_t bytes = static_cast<uint64_t>(element_count(spec.shape)) * size_of(spec.dtype);
+    ESP_ASSERT(!spec.aligned || bytes % kDataAlignment == 0, "{} bytes to align of '{}'", bytes, spec.name);
     tensors.push_back({std::move(spec.name), spec.dtype, std::move(spec.shape), at, at + bytes});
     at += bytes;
   }

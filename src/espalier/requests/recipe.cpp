@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "espalier/core/error.h"
+#include "espalier/core/weight_form.h"
 
 namespace espalier {
 

@@ -28,13 +28,17 @@ std::string to_yaml(const Json& value);
 // YAML as JSON in which every scalar is a string (an unquoted null is null). Refuses a key twice in one map.
 Json read_yaml(const std::filesystem::path& path);
 
-// "N:M" with 0 < N < M <= 64, or UserError.
-void check_pattern(const std::string& pattern, const std::string& where);
+// "", "unstructured", "N:M" with 0 < N < M <= 64 or "block:1xB" with 1 < B <= 64; else UserError.
+struct PatternWord {
+  int64_t n = 0, m = 0;  // of N:M; 0: none
+  int64_t block = 1;     // of block:1xB: consecutive inputs of an output that go or stay together
+};
+PatternWord parse_pattern(const std::string& pattern, const std::string& where);
 
 // "1x3x224x224", or UserError.
 std::vector<int64_t> parse_shape(const std::string& text, const std::string& where);
 
 // The words that an option or a key accepts.
-extern const std::vector<std::string> kBudgets, kRepairs, kPackings, kDevices, kDtypes;
+extern const std::vector<std::string> kBudgets, kRepairs, kDevices, kDtypes;
 
 }  // namespace espalier

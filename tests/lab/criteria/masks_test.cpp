@@ -57,6 +57,29 @@ TEST(Masks, PatternsThatCannotBeMetAreTheUsersError) {
   ESP_EXPECT_USER_ERROR(magnitude_mask(w * std::nan(""), {}, "model.fc"), "model.fc");
 }
 
+TEST(Masks, BlocksByHand) {
+  // Sums of |w| over pairs: 3, 2, 4 | 2, 9, 1. Of six pairs the three smallest go; of the two 2s the earlier one first.
+  const auto w = at::tensor({1.0f, -2.0f, 2.0f, 0.0f, 0.0f, 4.0f, 1.0f, 1.0f, -9.0f, 0.0f, 0.5f, 0.5f}).reshape({2, 6});
+  const auto layer = magnitude_mask(w, {.sparsity = 0.5, .scope = Scope::kLayer, .block = 2}, "w");
+  EXPECT_TRUE(at::equal(layer, at::tensor({1, 1, 0, 0, 1, 1, 0, 0, 1, 1, 0, 0}, at::kBool).reshape({2, 6})));
+  const auto two = magnitude_mask(w, {.sparsity = 0.34, .scope = Scope::kLayer, .block = 2}, "w");
+  EXPECT_TRUE(at::equal(two, at::tensor({1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0}, at::kBool).reshape({2, 6})));
+  const auto rows = magnitude_mask(w, {.sparsity = 0.34, .block = 2}, "w");
+  EXPECT_TRUE(at::equal(rows, at::tensor({1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0}, at::kBool).reshape({2, 6})));
+}
+
+TEST(Masks, BlocksGoWholeAndExactlyAsManyAsAsked) {
+  for (const Scope scope : {Scope::kRow, Scope::kLayer})
+    for (const auto& w : {normal({10, 160}, 8), at::full({10, 160}, 0.25)})
+      for (int tenth = 0; tenth < 10; ++tenth) {
+        const auto mask = magnitude_mask(w, {.sparsity = tenth / 10.0, .scope = scope, .block = 16}, "w").reshape({10, 10, 16});
+        EXPECT_TRUE(at::equal(mask.all(2), mask.any(2)));
+        EXPECT_EQ((mask.all(2) == 0).sum().item<int64_t>(), 10 * tenth);
+        if (scope == Scope::kRow) EXPECT_TRUE(((mask.all(2) == 0).sum(1) == tenth).all().item<bool>());
+      }
+  ESP_EXPECT_USER_ERROR(magnitude_mask(normal({2, 24}, 9), {.block = 16}, "model.fc"), "expected a multiple of 16 for blocks, found 24");
+}
+
 TEST(Masks, RandomDependsOnSeedAndNameOnly) {
   const auto w = normal({8, 64}, 4);
   const auto one = random_mask(w, {}, 1, "a");

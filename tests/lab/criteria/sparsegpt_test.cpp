@@ -90,6 +90,18 @@ TEST(SparseGpt, NOfMInEveryGroup) {
             output_error(layer.weight, layer.weight * keep, layer.gram));
 }
 
+TEST(SparseGpt, RunsOfARowGoTogether) {
+  const auto layer = make_layer(12, 96, 200, 4);
+  const auto [weight, keep] = sparsegpt(layer.weight, layer.hessian, {.sparsity = 0.5, .run = 16, .block = 32}, "layer");
+  const auto runs = keep.reshape({12, 6, 16});
+  EXPECT_TRUE(at::equal(runs.all(2), runs.any(2)));
+  // 12 rows · 2 runs in each of three column blocks, half of them.
+  EXPECT_TRUE((runs.all(2).reshape({12, 3, 2}).sum(at::IntArrayRef{0, 2}) == 12).all().item<bool>());
+  EXPECT_TRUE((weight.masked_select(keep == 0) == 0).all().item<bool>());
+  EXPECT_LT(output_error(layer.weight, weight, layer.gram), output_error(layer.weight, layer.weight * keep, layer.gram));
+  EXPECT_EQ(sparsegpt_removal(12, 96, {.sparsity = 0.5, .run = 16, .block = 32}, "layer"), 12 * 3 * 16);
+}
+
 TEST(SparseGpt, DeadInputsLoseTheirWeights) {
   auto layer = make_layer(6, 40, 100, 5);
   layer.hessian.select(0, 7).zero_();
@@ -120,6 +132,7 @@ TEST(SparseGpt, BadInputIsNamed) {
   ESP_EXPECT_USER_ERROR(run({.sparsity = 1.5}), "fc: sparsity");
   ESP_EXPECT_USER_ERROR(run({.n_of_m = NOfM{2, 5}}), "multiple of 5");
   ESP_EXPECT_USER_ERROR(run({.n_of_m = NOfM{2, 4}, .block = 6}), "fc: block");
+  ESP_EXPECT_USER_ERROR(run({.run = 4, .block = 6}), "fc: block");
   ESP_EXPECT_USER_ERROR(run({.damp = -1}), "fc: damp");
   layer.hessian[1][2] = std::nan("");
   ESP_EXPECT_USER_ERROR(run({}), "fc: the Hessian of the activations is not finite");

@@ -18,6 +18,7 @@ struct Trial {
   std::map<std::string, std::string> options;
   double sparsity = 0.5;
   std::optional<NOfM> pattern;
+  int64_t block = 1;
   std::vector<std::string> protect;
   uint64_t seed = 0;
   int64_t align = 8;
@@ -32,6 +33,7 @@ struct Trial {
     settings.of = method.default_of;
     settings.options = options;
     settings.pattern = pattern;
+    settings.block = block;
     settings.protect = protect;
     settings.seed = seed;
     settings.align = align;

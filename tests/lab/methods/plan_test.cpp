@@ -22,11 +22,12 @@ PruneRequest request(const std::string& method, std::optional<double> sparsity) 
   return request;
 }
 
-// (method, sparsity, pattern)
+// (method, sparsity, pattern, block)
 struct Budget {
   std::string method;
   double sparsity;
   std::optional<NOfM> pattern = std::nullopt;
+  int64_t block = 1;
 };
 
 class PlanAgrees : public ::testing::TestWithParam<Budget> {};
@@ -37,6 +38,7 @@ TEST_P(PlanAgrees, WithTheCut) {
     Trial arm;
     arm.sparsity = budget.sparsity;
     arm.pattern = budget.pattern;
+    arm.block = budget.block;
     arm.trial = trial;
     arm.samples = 2;
     arm.length = 32;
@@ -53,6 +55,9 @@ INSTANTIATE_TEST_SUITE_P(Budgets, PlanAgrees,
                          ::testing::Values(Budget{"random", 0.37}, Budget{"magnitude", 0.5}, Budget{"magnitude", 0.5, NOfM{2, 4}},
                                            Budget{"wanda", 0.333}, Budget{"wanda", 0.75, NOfM{1, 4}}, Budget{"sparsegpt", 0.333},
                                            Budget{"sparsegpt", 0.5, NOfM{4, 8}}, Budget{"24-global-mp", 0.61}, Budget{"wanda-sp", 0.3},
+                                           Budget{"24-global-mp", 0.5, NOfM{2, 4}}, Budget{"24-global-mp", 0.61, {}, 16},
+                                           Budget{"random", 0.37, {}, 16}, Budget{"magnitude", 0.5, {}, 16},
+                                           Budget{"wanda", 0.333, {}, 16}, Budget{"sparsegpt", 0.333, {}, 16},
                                            Budget{"llm-pruner", 0.4}, Budget{"03-amp", 0.3}, Budget{"shortgpt", 0.34},
                                            Budget{"26-finercut", 0.25}),
                          [](const auto& info) { return fmt::format("case_{}", info.index); });
@@ -75,6 +80,11 @@ TEST(Plan, RefusesWhatARunWouldRefuse) {
   PruneRequest pattern = request("wanda", std::nullopt);
   pattern.steps[0].pattern = "2:5";
   ESP_EXPECT_USER_ERROR(plan_prune(pattern), "a multiple of 5");
+  pattern.steps[0].pattern = "block:1x16";
+  ESP_EXPECT_USER_ERROR(plan_prune(pattern), "--sparsity: missing");
+  PruneRequest units = request("03-amp", 0.5);
+  units.steps[0].pattern = "block:1x16";
+  ESP_EXPECT_USER_ERROR(plan_prune(units), "removes no single weights");
   ESP_EXPECT_USER_ERROR(plan_prune(request("shortgpt", 0.01)), "nothing");
   PruneRequest minimum = request("24-global-mp", 0.99);
   minimum.steps[0].options = {{"min_keep_percent", "2"}};

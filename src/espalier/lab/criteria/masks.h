@@ -19,14 +19,15 @@ struct NOfM {
 
 enum class Scope { kLayer, kRow };  // the comparison group: the whole matrix, or one output row
 
-// What to remove: a share of each comparison group, or N:M.
+// What to remove: a share of each comparison group, in single weights or blocks of a row, or N:M.
 struct Pattern {
   double sparsity = 0.5;
   Scope scope = Scope::kRow;
-  std::optional<NOfM> n_of_m = std::nullopt;  // when set, sparsity and scope do not count
+  std::optional<NOfM> n_of_m = std::nullopt;  // when set, sparsity, scope and block do not count
+  int64_t block = 1;  // this many consecutive inputs of a row go or stay together, ranked by the sum of their scores
 };
 
-// UserError naming `where` unless 0 <= sparsity < 1, or 1 <= n < m and m divides inputs.
+// UserError naming `where` unless 0 <= sparsity < 1 and block divides inputs, or 1 <= n < m and m divides inputs.
 void check_pattern(const Pattern& pattern, int64_t inputs, const std::string& where);
 
 // A weight as contiguous fp32 [out, in]; convolution weights become [out, in * kh * kw].
@@ -44,6 +45,11 @@ at::Tensor keep_mask(const RowScores& scores, const Pattern& pattern, const std:
 
 // The same for scores that exist: any shape for scope layer, otherwise [rows, cols]; the mask has the scores' shape.
 at::Tensor keep_mask(const at::Tensor& scores, const Pattern& pattern, const std::string& name);
+
+// The sums of `block` consecutive scores of each row: [rows, cols] to [rows, cols / block]. And the mask of such sums as one
+// of the scores.
+at::Tensor block_sums(const at::Tensor& scores, int64_t block);
+at::Tensor of_blocks(const at::Tensor& mask, int64_t block);
 
 // Exactly `remove` lowest of a flat list of units: heads, neurons, channels, layers.
 at::Tensor keep_units(const at::Tensor& scores, int64_t remove, const std::string& name);

@@ -37,8 +37,8 @@ struct Pass {
 };
 
 void check_options(const SparseGptOptions& options, int64_t inputs, const std::string& name) {
-  check_pattern({.sparsity = options.sparsity, .n_of_m = options.n_of_m}, inputs, name);
-  const int64_t step = options.n_of_m ? options.n_of_m->m : 1;
+  check_pattern({.sparsity = options.sparsity, .n_of_m = options.n_of_m, .block = options.run}, inputs, name);
+  const int64_t step = options.n_of_m ? options.n_of_m->m : options.run;
   if (options.block < 1 || options.block % step) {
     throw UserError(name, "block", fmt::format("a positive multiple of {}", step), fmt::format("{}", options.block));
   }
@@ -63,16 +63,16 @@ void score(const float* weights, const float* per_unit, std::span<float> out) {
   }
 }
 
-// The floor(s * rows * width) cheapest weights over all rows of the block.
+// The floor(s * rows * width) cheapest weights over all rows of the block, or as many runs of a row by their sums.
 void choose_block_mask(Pass& pass, const Block& block) {
-  std::vector<float> scores(pass.rows() * block.width);
-  const auto row_scores = [&](int64_t r) { return std::span(scores).subspan(r * block.width, block.width); };
+  at::Tensor scores = at::empty({pass.rows(), block.width}, at::kFloat);
+  float* first = scores.data_ptr<float>();
   at::parallel_for(0, pass.rows(), kRowsPerTask, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) score(pass.weights_at(r, block.begin), block.per_unit.data(), row_scores(r));
+    for (int64_t r = begin; r < end; ++r)
+      score(pass.weights_at(r, block.begin), block.per_unit.data(), {first + r * block.width, static_cast<size_t>(block.width)});
   });
-  check_no_nan(scores, pass.name);
-  Cut cut = find_cut(scores, removal_count(pass.options.sparsity, std::ssize(scores)));
-  for (int64_t r = 0; r < pass.rows(); ++r) apply_cut(cut, row_scores(r), pass.keep_at(r, block));
+  const Pattern whole_block{pass.options.sparsity, Scope::kLayer, std::nullopt, pass.options.run};
+  pass.keep.slice(1, block.begin, block.end()).copy_(keep_mask(scores, whole_block, pass.name));
 }
 
 // The columns of one row: each removed weight is set to 0 and its error spread over the rest of the block.
@@ -125,7 +125,7 @@ int64_t sparsegpt_removal(int64_t rows, int64_t inputs, const SparseGptOptions& 
   if (options.n_of_m) return rows * inputs / options.n_of_m->m * (options.n_of_m->m - options.n_of_m->n);
   int64_t removed = 0;
   for (int64_t begin = 0; begin < inputs; begin += options.block)
-    removed += removal_count(options.sparsity, rows * std::min(options.block, inputs - begin));
+    removed += options.run * removal_count(options.sparsity, rows * std::min(options.block, inputs - begin) / options.run);
   return removed;
 }
 

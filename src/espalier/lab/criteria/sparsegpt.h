@@ -20,7 +20,8 @@ namespace espalier {
 struct SparseGptOptions {
   double sparsity = 0.5;       // of every column block, over all its rows
   std::optional<NOfM> n_of_m;  // instead of sparsity; chosen row by row when the columns are reached
-  int64_t block = 128;         // columns whose masks are chosen together; a multiple of m
+  int64_t run = 1;             // with sparsity: consecutive inputs of a row that go or stay together
+  int64_t block = 128;         // columns whose masks are chosen together; a multiple of m and of run
   double damp = 0.01;          // share of the mean diagonal added to the Hessian
 };
 

@@ -35,6 +35,7 @@ struct JobSettings {
   double sparsity = 0;
   std::string of;
   std::optional<NOfM> pattern;
+  int64_t block = 1;  // consecutive inputs of an output that go or stay together
   std::map<std::string, std::string> options;  // as given; defaults come from the method
   std::vector<std::string> protect;            // node name patterns that stay untouched
   int64_t align = 8;
@@ -115,9 +116,13 @@ class PruneJob {
   void note_removed(Json entry) { removed_.push_back(std::move(entry)); }
   Json& findings() { return findings_; }  // score tables, maps: written beside the output as findings.json
   const Json& removed() const { return removed_; }
-  // Of the budget's unit: what was asked and what was reached.
-  void reached(double share) { reached_ = share; }
+  // Share of the budget's unit that is gone; spread: of a measured time, half of a 95 % interval.
+  void reached(double share, double spread = 0) {
+    reached_ = share;
+    spread_ = spread;
+  }
   double reached() const { return reached_; }
+  double spread() const { return spread_; }
 
  private:
   std::filesystem::path block_file(int block) const;
@@ -135,7 +140,7 @@ class PruneJob {
   std::set<std::string> changed_;  // parameters of the current block
   std::map<std::string, WeightMask> masks_;
   Json removed_ = Json::array(), findings_ = Json::object();
-  double reached_ = 0;
+  double reached_ = 0, spread_ = 0;
 };
 
 }  // namespace espalier

@@ -44,7 +44,7 @@ struct Method {
   std::vector<OptionSpec> options;
   std::string default_of;          // what --sparsity is a share of when --of is not given
   std::vector<std::string> of;     // the other budgets that it takes
-  bool patterns = false;           // does it take --pattern N:M?
+  bool patterns = false;           // does it take --pattern N:M and block:1xB?
   bool needs_gram = false;         // does it hold a Gram matrix of a layer's inputs? For estimates
   void (*prune)(PruneJob&) = nullptr;
   Reproduction (*reproduce)(ReproduceContext&) = nullptr;

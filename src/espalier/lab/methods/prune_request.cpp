@@ -8,6 +8,7 @@
 #include "espalier/families/layer_plan.h"
 #include "espalier/lab/measure/quality.h"
 #include "espalier/lab/repair/repair.h"
+#include "espalier/requests/recipe.h"
 
 namespace espalier {
 namespace {
@@ -43,11 +44,11 @@ bool wants_data(const PruneRequest& request) {
   return false;
 }
 
-std::optional<NOfM> pattern_of(const StepRequest& step, const Method& method) {
-  if (step.pattern.empty()) return std::nullopt;
-  if (!method.patterns) user_error("--pattern: {} removes no single weights, so it takes no N:M pattern", method.id);
-  const size_t colon = step.pattern.find(':');
-  return NOfM{std::stoll(step.pattern.substr(0, colon)), std::stoll(step.pattern.substr(colon + 1))};
+PatternWord pattern_of(const StepRequest& step, const Method& method) {
+  const PatternWord pattern = parse_pattern(step.pattern, "--pattern");
+  if ((pattern.m > 0 || pattern.block > 1) && !method.patterns)
+    user_error("--pattern: {} removes no single weights, so it takes no pattern of them", method.id);
+  return pattern;
 }
 
 }  // namespace
@@ -87,7 +88,9 @@ std::map<std::string, std::string> repair_options(const StepRequest& step) {
 
 JobSettings settings_of(const PruneRequest& request, const StepRequest& step, const Method& method) {
   JobSettings settings;
-  settings.pattern = pattern_of(step, method);
+  const PatternWord pattern = pattern_of(step, method);
+  if (pattern.m > 0) settings.pattern = NOfM{pattern.n, pattern.m};
+  settings.block = pattern.block;
   const bool has_other_budget = settings.pattern || step.options.count("remove") || step.options.count("layers-worth") ||
                                 step.options.count("mask") || step.options.count("ratio");
   if (!step.sparsity && !has_other_budget) user_error("--sparsity: missing: what share shall {} remove?", method.id);

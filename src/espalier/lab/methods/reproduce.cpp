@@ -6,6 +6,7 @@
 #include "espalier/core/error.h"
 #include "espalier/io/text_dataset.h"
 #include "espalier/lab/methods/job.h"
+#include "espalier/requests/recipe.h"
 
 namespace espalier {
 namespace {
@@ -34,8 +35,9 @@ ReproduceContext::Arm ReproduceContext::run(const std::string& id, double sparsi
   settings.of = method.default_of;
   settings.options = options;
   settings.seed = arm_seed;
-  if (const size_t colon = pattern.find(':'); colon != std::string::npos)
-    settings.pattern = NOfM{std::stoll(pattern.substr(0, colon)), std::stoll(pattern.substr(colon + 1))};
+  const PatternWord word = parse_pattern(pattern, id);
+  if (word.m > 0) settings.pattern = NOfM{word.n, word.m};
+  settings.block = word.block;
   PruneJob job(method, model, {calibration, tokenizer, 64, 0}, settings, nullptr, 0);
   method.prune(job);
   return {measure(*this, model), model.graph.parameter_count(), job.reached(), job.findings()};

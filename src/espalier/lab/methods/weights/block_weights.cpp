@@ -105,7 +105,9 @@ RemovedWeights removed_weights(const Pattern& pattern) {
   return [pattern](int64_t rows, int64_t inputs, const std::string& name) {
     check_pattern(pattern, inputs, name);
     if (pattern.n_of_m) return rows * inputs / pattern.n_of_m->m * (pattern.n_of_m->m - pattern.n_of_m->n);
-    return pattern.scope == Scope::kRow ? rows * removal_count(pattern.sparsity, inputs) : removal_count(pattern.sparsity, rows * inputs);
+    const int64_t units = inputs / pattern.block;
+    const int64_t removed = pattern.scope == Scope::kRow ? rows * removal_count(pattern.sparsity, units) : removal_count(pattern.sparsity, rows * units);
+    return removed * pattern.block;
   };
 }
 
@@ -137,7 +139,9 @@ void prune_blocks(PruneJob& job, const RemovedWeights& counts, const PruneWithGr
   prune_streaming<GramAccumulator>(job, counts, prune);
 }
 
-Pattern pattern_of(const PruneJob& job, Scope scope) { return {job.sparsity(), scope, job.settings().pattern}; }
+Pattern pattern_of(const PruneJob& job, Scope scope) {
+  return {job.sparsity(), scope, job.settings().pattern, job.settings().block};
+}
 
 Scope scope_option(const PruneJob& job) {
   const std::string scope = job.option_text("scope");

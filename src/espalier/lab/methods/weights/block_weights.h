@@ -35,7 +35,7 @@ void prune_blocks(PruneJob& job, const RemovedWeights& counts, const PruneWithou
 void prune_blocks(PruneJob& job, const RemovedWeights& counts, const PruneWithNorms& prune);
 void prune_blocks(PruneJob& job, const RemovedWeights& counts, const PruneWithGram& prune);
 
-// The job's sparsity or N:M pattern, with this comparison group.
+// The job's sparsity, in single weights or blocks, or N:M pattern, with this comparison group.
 Pattern pattern_of(const PruneJob& job, Scope scope);
 Scope scope_option(const PruneJob& job);  // option "scope": layer or row
 

@@ -3,19 +3,68 @@
 #include "espalier/core/error.h"
 #include "espalier/lab/allocation/global_magnitude.h"
 #include "espalier/lab/allocation/min_keep_rates.h"
+#include "espalier/lab/criteria/magnitude.h"
 #include "espalier/lab/torch.h"
 
 namespace espalier {
 namespace {
 
-std::vector<LayerWeights> weights_of(const PruneJob& job, const std::vector<NodeId>& linears) {
+int64_t inputs_of(const Node& node, const Parameter& weight) {
+  const int64_t rows = weight.shape().at(node.flag_or("transposed", false) ? 1 : 0);
+  return rows ? weight.count() / rows : 0;
+}
+
+// What is ranked: the stored weights themselves, or for blocks of a row the sums of their magnitudes.
+std::vector<LayerWeights> units_of(const PruneJob& job, const std::vector<NodeId>& linears) {
+  const int64_t block = job.settings().block;
   std::vector<LayerWeights> layers;
   for (NodeId n : linears) {
     const auto& node = job.graph().nodes[static_cast<size_t>(n)];
-    layers.push_back({node.params.at("weight"), job.graph().parameter_of(node, "weight").count(),
-                      [&job, n] { return job.stored_weight(n); }});
+    const Parameter& parameter = job.graph().parameter_of(node, "weight");
+    if (block == 1) {
+      layers.push_back({node.params.at("weight"), parameter.count(), [&job, n] { return job.stored_weight(n); }});
+      continue;
+    }
+    check_pattern({.sparsity = job.sparsity(), .block = block}, inputs_of(node, parameter), node.name);
+    layers.push_back({node.params.at("weight"), parameter.count() / block,
+                      [&job, n, block] { return block_sums(as_matrix(job.weight(n)).abs(), block); }});
   }
   return layers;
+}
+
+// keep: of the units.
+void mask_units(PruneJob& job, NodeId linear, const at::Tensor& keep) {
+  const int64_t block = job.settings().block;
+  if (block == 1) return job.mask_stored(linear, keep);
+  const at::Tensor weight = job.weight(linear);
+  job.set_weight(linear, weight, of_blocks(keep, block).view_as(weight));
+}
+
+void prune_n_of_m(PruneJob& job, const RankedLayers& ranked, int64_t min_keep, MinimumRule rule) {
+  if (min_keep > 0 || rule != MinimumRule::kExact)
+    user_error("{}: an N:M pattern keeps N of every M weights in every layer: leave min_keep and mt_rule out", job.method().id);
+  const Pattern pattern{.n_of_m = job.settings().pattern};
+  int64_t removed = 0;
+  Json state = Json::object();
+  const auto apply = [&](int block) {
+    for (const NodeId n : ranked.linears) {
+      const Node& node = job.graph().nodes[static_cast<size_t>(n)];
+      if (node.block != block) continue;
+      const at::Tensor weight = job.weight(n);
+      job.set_weight(n, weight, magnitude_mask(as_matrix(weight), pattern, node.name).view_as(weight));
+    }
+  };
+  for (const NodeId n : ranked.linears) {
+    const Node& node = job.graph().nodes[static_cast<size_t>(n)];
+    const Parameter& parameter = job.graph().parameter_of(node, "weight");
+    check_pattern(pattern, inputs_of(node, parameter), node.name);
+    removed += parameter.count() / pattern.n_of_m->m * (pattern.n_of_m->m - pattern.n_of_m->n);
+  }
+  if (!job.trial()) {
+    job.for_each_block_without_data([&](int block, Json&) { apply(block); }, state);
+    for (int outside : {-1, job.graph().block_count}) apply(outside);
+  }
+  job.reached(static_cast<double>(removed) / static_cast<double>(ranked.total));
 }
 
 // The released rule instead of the exact one: rates are refined, then each layer loses its own smallest.
@@ -34,10 +83,10 @@ std::vector<int64_t> refined_counts(const PruneJob& job, const GlobalCut& plain,
   return counts;
 }
 
-Json density_table(const std::vector<LayerWeights>& layers, const std::vector<int64_t>& counts) {
+Json density_table(const std::vector<LayerWeights>& layers, const std::vector<int64_t>& counts, int64_t block) {
   Json table = Json::array();
   for (size_t l = 0; l < layers.size(); ++l) {
-    const int64_t size = layers[l].size, kept = size - counts[l];
+    const int64_t size = layers[l].size * block, kept = size - counts[l] * block;
     const double density = size ? static_cast<double>(kept) / static_cast<double>(size) : 1.0;
     table.push_back({{"layer", layers[l].name}, {"size", size}, {"kept", kept}, {"density", density}});
   }
@@ -46,12 +95,12 @@ Json density_table(const std::vector<LayerWeights>& layers, const std::vector<in
 
 // The exact rule removes exactly k; how far the released one gets depends on the weights, so the plan says what is asked.
 void count_globally(PruneJob& job, const RankedLayers& ranked, const std::vector<LayerWeights>& layers, int64_t min_keep) {
-  const int64_t remove = removal_count(job.sparsity(), ranked.total);
+  const int64_t remove = removal_count(job.sparsity(), ranked.total / job.settings().block);
   int64_t open = 0;
   for (const auto& layer : layers) open += layer.size - std::min(min_keep, layer.size);
   if (remove > open)
-    throw UserError(job.method().id, "min_keep", fmt::format("to leave {} weights to remove", remove), fmt::format("{}", open));
-  job.reached(static_cast<double>(remove) / static_cast<double>(ranked.total));
+    throw UserError(job.method().id, "min_keep", fmt::format("to leave {} to remove", remove), fmt::format("{}", open));
+  job.reached(static_cast<double>(remove * job.settings().block) / static_cast<double>(ranked.total));
 }
 
 }  // namespace
@@ -66,7 +115,10 @@ RankedLayers ranked_layers(const PruneJob& job, std::vector<NodeId> linears) {
 }
 
 void prune_globally(PruneJob& job, const RankedLayers& ranked, int64_t min_keep, MinimumRule rule) {
-  const auto layers = weights_of(job, ranked.linears);
+  if (job.settings().pattern) return prune_n_of_m(job, ranked, min_keep, rule);
+  const int64_t block_size = job.settings().block;
+  min_keep = (min_keep + block_size - 1) / block_size;
+  const auto layers = units_of(job, ranked.linears);
   if (job.trial()) return count_globally(job, ranked, layers, min_keep);
   const bool exact = rule == MinimumRule::kExact;
   const GlobalCut cut = global_magnitude(layers, job.sparsity(), exact ? min_keep : 0);
@@ -74,18 +126,18 @@ void prune_globally(PruneJob& job, const RankedLayers& ranked, int64_t min_keep,
   const auto apply = [&](int block) {
     for (size_t l = 0; l < layers.size(); ++l) {
       if (job.graph().nodes[static_cast<size_t>(ranked.linears[l])].block != block) continue;
-      const at::Tensor stored = layers[l].load();
-      job.mask_stored(ranked.linears[l], exact ? magnitude_cut_mask(stored, cut.cuts[l])
-                                               : magnitude_count_mask(stored, counts[l], layers[l].name));
+      const at::Tensor units = layers[l].load();
+      mask_units(job, ranked.linears[l], exact ? magnitude_cut_mask(units, cut.cuts[l])
+                                               : magnitude_count_mask(units, counts[l], layers[l].name));
     }
   };
   Json state = Json::object();
   job.for_each_block_without_data([&](int block, Json&) { apply(block); }, state);
   // What lies outside the blocks is not checkpointed; its masks are made anew when a run is resumed.
   for (int outside : {-1, job.graph().block_count}) apply(outside);
-  job.findings() = {{"threshold", cut.threshold}, {"layers", density_table(layers, counts)}};
+  job.findings() = {{"threshold", cut.threshold}, {"layers", density_table(layers, counts, block_size)}};
   int64_t removed = 0;
-  for (int64_t count : counts) removed += count;
+  for (int64_t count : counts) removed += count * block_size;
   job.reached(static_cast<double>(removed) / static_cast<double>(ranked.total));
 }
 

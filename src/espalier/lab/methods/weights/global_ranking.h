@@ -17,8 +17,9 @@ struct RankedLayers {
 // UserError when there is no layer or no weight.
 RankedLayers ranked_layers(const PruneJob& job, std::vector<NodeId> linears);
 
-// Removes the job's sparsity of all weights together. Findings: the threshold and, for each layer, size, kept and
-// density. Layers may lie in blocks, before them or behind them.
+// Removes the job's sparsity of all weights together, in single weights or, by their sums of |w|, in blocks of a row; with
+// an N:M pattern, which leaves nothing to rank between layers, each layer's own. Findings: the threshold and, for each
+// layer, size, kept and density. Layers may lie in blocks, before them or behind them.
 void prune_globally(PruneJob& job, const RankedLayers& layers, int64_t min_keep, MinimumRule rule);
 
 }  // namespace espalier

@@ -13,6 +13,7 @@ void prune(PruneJob& job) {
   SparseGptOptions options;
   options.sparsity = job.sparsity();
   options.n_of_m = job.settings().pattern;
+  options.run = job.settings().block;
   options.block = job.option_int("block");
   options.damp = job.option_real("damp");
   const auto counts = [&](int64_t rows, int64_t inputs, const std::string& name) { return sparsegpt_removal(rows, inputs, options, name); };
@@ -40,7 +41,7 @@ const RegisterMethod registered(weight_method(
      .data = true,
      .gram = true,
      .repair = "calibration",
-     .options = {{"block", "int", "128", "a multiple of M", "columns whose masks are chosen together"},
+     .options = {{"block", "int", "128", "a multiple of M of N:M and of a block's width", "columns whose masks are chosen together"},
                  {"damp", "real", "0.01", "> 0", "share of the Hessian's mean diagonal added to it"}},
      .prune = prune,
      .reproduce = reproduce}));
