@@ -219,6 +219,12 @@ TEST_F(ServerTest, RoutesAndMethods) {
   EXPECT_NE(wrong.head.find("Allow: POST"), std::string::npos);
   expect_error(http_ask(port, http_post("/health", "{}")), 405, "takes GET");
   EXPECT_EQ(parsed(http_ask(port, http_get("/health?x=1"))), Json({{"status", "ok"}}));
+  HttpConnection head(port);
+  head.send("HEAD /health HTTP/1.1\r\n\r\nGET /health HTTP/1.1\r\nConnection: close\r\n\r\n");
+  std::string both;
+  while (head.more()) both = head.buffer();
+  EXPECT_EQ(both.find("HTTP/1.1 200 OK"), 0u);
+  EXPECT_EQ(both.find("{\"status"), both.size() - 16);
   EXPECT_EQ(parsed(http_ask(port, http_get("/v1/models"))).at("data").at(0).at("id"), "scripted");
   EXPECT_EQ(parsed(http_ask(port, http_get("/v1/models/scripted"))).at("object"), "model");
   expect_error(http_ask(port, http_get("/v1/models/other")), 404, "no model");
@@ -262,7 +268,11 @@ TEST_F(ServerTest, ChunkedBodiesAndKeptConnections) {
     connection.send(fmt::format("{:X}\r\n{}\r\n0\r\nTrailer: x\r\n\r\n", body.size() - 5, body.substr(5)));
     EXPECT_EQ(connection.receive().status, 200);
   }
-  connection.send(http_get("/health") + http_get("/v1/models"));  // at once
+  std::string drops = "POST /v1/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+  for (const char c : body + std::string(200000, ' ')) drops += std::string("1\r\n") + c + "\r\n";
+  connection.send(drops + "0\r\n\r\n");
+  EXPECT_EQ(connection.receive().status, 200);
+  connection.send("\r\n" + http_get("/health") + http_get("/v1/models"));  // at once
   EXPECT_EQ(connection.receive().body, "{\"status\":\"ok\"}\n");
   EXPECT_EQ(connection.receive().status, 200);
   connection.send("GET /health HTTP/1.0\r\n\r\n");

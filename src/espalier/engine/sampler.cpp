@@ -61,6 +61,7 @@ int32_t draw(const std::vector<int32_t>& ids, const float* weights, double rando
 Sampler::Sampler(const SamplingOptions& options, uint64_t seed) : options_(options), rng_(seed, "sampler") {}
 
 void Sampler::saw(int32_t id) {
+  if (options_.repetition_penalty == 1 && options_.frequency_penalty == 0 && options_.presence_penalty == 0) return;
   const auto at = std::lower_bound(seen_.begin(), seen_.end(), std::pair<int32_t, int32_t>(id, 0));
   if (at != seen_.end() && at->first == id) {
     ++at->second;

@@ -100,7 +100,7 @@ bool HttpExchange::send(const HttpResponse& response) {
   answered_ = true;
   std::string all = head(response.status, response.type) + fmt::format("Content-Length: {}\r\n", response.body.size());
   for (const auto& [name, value] : response.headers) all += name + ": " + value + "\r\n";
-  return send_bytes(all + "\r\n" + response.body);
+  return send_bytes(all + "\r\n" + (head_only_ ? "" : response.body));
 }
 
 bool HttpExchange::begin(const std::string& type) {
@@ -213,7 +213,7 @@ bool HttpServer::serve_one(int socket, std::string& buffer) {
     connections_[socket] = false;
   });
   if (read.error < 0) return false;
-  HttpExchange exchange(socket, read.error == 0 && read.request.keep_alive && !stopping_, read.request.may_chunk);
+  HttpExchange exchange(socket, read.request, read.error == 0 && read.request.keep_alive && !stopping_);
   if (read.error > 0) {
     if (exchange.send(error_(read.error, read.message))) linger(socket);
     return false;

@@ -17,10 +17,11 @@
 namespace espalier {
 
 struct HttpRequest {
-  std::string method, path;  // the path without what follows a '?'
+  std::string method, path;  // HEAD comes as GET; the path without what follows a '?'
   std::vector<std::pair<std::string, std::string>> headers;  // names in lower case
   std::string body;
   bool keep_alive = true, may_chunk = true;  // HTTP/1.1
+  bool head_only = false;                    // no body is answered
 
   const std::string* header(std::string_view lower_name) const;  // null: none
 };
@@ -35,7 +36,8 @@ struct HttpResponse {
 // The answer to one request: either send(), or begin(), write() … and end().
 class HttpExchange {
  public:
-  HttpExchange(int socket, bool keep_alive, bool may_chunk) : socket_(socket), keep_alive_(keep_alive), may_chunk_(may_chunk) {}
+  HttpExchange(int socket, const HttpRequest& request, bool keep_alive)
+      : socket_(socket), keep_alive_(keep_alive), may_chunk_(request.may_chunk), head_only_(request.head_only) {}
 
   // False from all: the peer has gone, or has not read for as long as it may.
   bool send(const HttpResponse& response);
@@ -53,7 +55,7 @@ class HttpExchange {
   std::string head(int status, const std::string& type) const;
 
   int socket_;
-  bool keep_alive_, may_chunk_, good_ = true, answered_ = false;
+  bool keep_alive_, may_chunk_, head_only_, good_ = true, answered_ = false;
 };
 
 struct HttpOptions {

@@ -57,13 +57,13 @@ class Reader {
       : socket_(socket), buffer_(buffer), max_body_(max_body),
         deadline_(std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(seconds))) {}
 
+  ~Reader() { drop_used(); }
+  Reader(const Reader&) = delete;
+
   void wait_for_first_byte() {
-    if (buffer_.empty()) more();
-    while (buffer_.starts_with("\r\n") || buffer_.starts_with("\r")) {  // left over from before
-      if (buffer_ == "\r") more();
-      else if (buffer_.starts_with("\r\n")) buffer_.erase(0, 2);
-      else return;
-      if (buffer_.empty()) more();
+    while (rest().empty() || rest() == "\r" || rest().starts_with("\r\n")) {  // empty lines may be left over from before
+      if (rest().starts_with("\r\n")) used_ += 2;
+      else more();
     }
   }
 
@@ -75,7 +75,15 @@ class Reader {
   }
 
  private:
+  std::string_view rest() const { return std::string_view(buffer_).substr(used_); }
+
+  void drop_used() {
+    buffer_.erase(0, used_);
+    used_ = 0;
+  }
+
   void more() {
+    drop_used();
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline_ - std::chrono::steady_clock::now()).count();
     pollfd ready{socket_, POLLIN, 0};
     if (left <= 0 || ::poll(&ready, 1, static_cast<int>(left)) <= 0) throw buffer_.empty() ? kGone : Bad{408, "the request took too long"};
@@ -88,13 +96,13 @@ class Reader {
   std::string take_head() {
     size_t from = 0;
     for (;;) {
-      if (const size_t end = buffer_.find("\r\n\r\n", from); end != std::string::npos && end <= kMostHead) {
-        std::string head = buffer_.substr(0, end + 2);
-        buffer_.erase(0, end + 4);
+      if (const size_t end = rest().find("\r\n\r\n", from); end != std::string_view::npos && end <= kMostHead) {
+        std::string head(rest().substr(0, end + 2));
+        used_ += end + 4;
         return head;
       }
-      if (buffer_.size() > kMostHead) throw Bad{431, "the headers are too large"};
-      from = buffer_.size() < 3 ? 0 : buffer_.size() - 3;
+      if (rest().size() > kMostHead) throw Bad{431, "the headers are too large"};
+      from = rest().size() < 3 ? 0 : rest().size() - 3;
       more();
     }
   }
@@ -121,7 +129,8 @@ class Reader {
       throw Bad{400, "the first line is no HTTP request"};
     if (version != "HTTP/1.1" && version != "HTTP/1.0") throw Bad{505, "this server speaks HTTP/1.1"};
     request.may_chunk = version == "HTTP/1.1";
-    request.method = method;
+    request.head_only = method == "HEAD";
+    request.method = request.head_only ? "GET" : method;
     request.path = target.substr(0, target.find('?'));
   }
 
@@ -142,26 +151,26 @@ class Reader {
     const auto size = length ? number(*length, 10) : uint64_t{0};
     if (!size) throw Bad{400, "Content-Length is no number"};
     if (*size > max_body_) throw Bad{413, "the body is too large"};
-    if ((encoding || *size > 0) && request.header("expect") && lower(*request.header("expect")) == "100-continue" && buffer_.empty())
+    if ((encoding || *size > 0) && request.header("expect") && lower(*request.header("expect")) == "100-continue" && rest().empty())
       ::send(socket_, "HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_NOSIGNAL);
     request.body = encoding ? chunks() : take(*size);
   }
 
   std::string take(uint64_t size) {
-    while (buffer_.size() < size) more();
-    std::string bytes = buffer_.substr(0, size);
-    buffer_.erase(0, size);
+    while (rest().size() < size) more();
+    std::string bytes(rest().substr(0, size));
+    used_ += size;
     return bytes;
   }
 
   std::string line() {
     size_t end;
-    while ((end = buffer_.find("\r\n")) == std::string::npos) {
-      if (buffer_.size() > kMostLine) throw Bad{400, "a chunk's first line is too long"};
+    while ((end = rest().find("\r\n")) == std::string_view::npos) {
+      if (rest().size() > kMostLine) throw Bad{400, "a chunk's first line is too long"};
       more();
     }
-    std::string text = buffer_.substr(0, end);
-    buffer_.erase(0, end + 2);
+    std::string text(rest().substr(0, end));
+    used_ += end + 2;
     return text;
   }
 
@@ -183,6 +192,7 @@ class Reader {
 
   int socket_;
   std::string& buffer_;
+  size_t used_ = 0;  // of buffer_: read already
   uint64_t max_body_;
   std::chrono::steady_clock::time_point deadline_;
 };
