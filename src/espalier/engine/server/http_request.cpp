@@ -125,7 +125,7 @@ class Reader {
     const size_t first = line.find(' '), last = line.rfind(' ');
     if (first == std::string_view::npos || first == last) throw Bad{400, "the first line is no HTTP request"};
     const std::string_view method = line.substr(0, first), target = line.substr(first + 1, last - first - 1), version = line.substr(last + 1);
-    if (!is_token(method) || target.empty() || target.find(' ') != std::string_view::npos || !is_field(target) || !version.starts_with("HTTP/"))
+    if (!is_token(method) || !target.starts_with('/') || target.find(' ') != std::string_view::npos || !is_field(target) || !version.starts_with("HTTP/"))
       throw Bad{400, "the first line is no HTTP request"};
     if (version != "HTTP/1.1" && version != "HTTP/1.0") throw Bad{505, "this server speaks HTTP/1.1"};
     request.may_chunk = version == "HTTP/1.1";

@@ -1,0 +1,6 @@
+#include "tests/fuzz/serving_fuzz.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  espalier::fuzz::fuzz_http_request(data, size);
+  return 0;
+}
