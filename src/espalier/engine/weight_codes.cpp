@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "espalier/core/error.h"
 
@@ -10,13 +11,22 @@ namespace {
 
 constexpr float kLargestInt8 = 127.0f;
 
+// Infinity if a value is none.
 float largest_magnitude(std::span<const float> values) {
   float largest = 0.0f;
+  bool finite = true;
   for (const float value : values) {
-    if (!std::isfinite(value)) return value;
-    largest = std::max(largest, std::fabs(value));
+    const float magnitude = std::fabs(value);
+    finite &= magnitude <= std::numeric_limits<float>::max();
+    largest = magnitude > largest ? magnitude : largest;
   }
-  return largest;
+  return finite ? largest : std::numeric_limits<float>::infinity();
+}
+
+// Half to even, for |value| < 2^22: the sum has no room for a fraction. (std::nearbyint is a call for each weight.)
+float round_half_even(float value) {
+  constexpr float kNoFraction = 12582912.0f;  // 1.5 · 2^23
+  return (value + kNoFraction) - kNoFraction;
 }
 
 }  // namespace
@@ -41,9 +51,9 @@ void WeightCodes::quantize(int64_t row) {
     const float largest = largest_magnitude(values);
     if (!std::isfinite(largest)) throw UserError(name_, fmt::format("row {}", row), "finite numbers", fmt::format("{}", largest));
     const float scale = scales_[i] = largest / kLargestInt8;
-    // std::nearbyint rounds half to even in the default mode. Numbers too small for a scale become 0.
+    // Numbers too small for a scale become 0.
     for (float& value : values)
-      value = scale == 0.0f ? 0.0f : std::clamp(std::nearbyint(value / scale), -kLargestInt8, kLargestInt8);
+      value = scale == 0.0f ? 0.0f : round_half_even(std::clamp(value / scale, -kLargestInt8, kLargestInt8));
   }
 }
 

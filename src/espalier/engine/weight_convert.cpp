@@ -32,10 +32,7 @@ class Converter {
     make_values({offset_of(matrix_.rows) + kValueSlack});
     make_index();
     for (int64_t row = 0; row < matrix_.rows; ++row) {
-      const auto codes = read(row);
-      for (int64_t column = 0; column < matrix_.columns; ++column)
-        if (codes[static_cast<size_t>(column)] != 0.0f) keep(row, column, codes);
-      flush();
+      keep_non_zeros(row, read(row));
     }
     return std::move(matrix_);
   }
@@ -112,6 +109,24 @@ class Converter {
   void keep(int64_t row, int64_t column, std::span<const float> codes) {
     bits_[row * bitmap_stride(matrix_.columns) + column / 8] |= static_cast<uint8_t>(1u << (column % 8));
     kept_.push_back(codes[static_cast<size_t>(column)]);
+  }
+  // Without branches, for which columns are kept is not to be foretold.
+  void keep_non_zeros(int64_t row, std::span<const float> codes) {
+    kept_.resize(codes.size());
+    size_t count = 0;
+    uint8_t* bits = bits_ + row * bitmap_stride(matrix_.columns);
+    for (size_t c = 0; c < codes.size(); c += 8) {
+      unsigned byte = 0;
+      for (size_t i = 0; i < 8; ++i) {
+        const bool kept = codes[c + i] != 0.0f;
+        kept_[count] = codes[c + i];
+        count += kept;
+        byte |= static_cast<unsigned>(kept) << i;
+      }
+      bits[c / 8] = static_cast<uint8_t>(byte);
+    }
+    kept_.resize(count);
+    flush();
   }
   void flush() {
     append(kept_.data(), std::ssize(kept_));

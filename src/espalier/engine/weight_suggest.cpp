@@ -1,5 +1,6 @@
 // suggest_form: counts of a weight's zeros against what each form reads for them.
 #include <algorithm>
+#include <bit>
 #include <vector>
 
 #include "espalier/core/error.h"
@@ -21,19 +22,25 @@ struct ZeroCounts {
   }
 };
 
-int64_t non_zeros(std::span<const float> run) { return std::ssize(run) - std::ranges::count(run, 0.0f); }
+// One bit for each of at most 16 values that is not zero.
+uint32_t non_zeros(std::span<const float> block) {
+  uint32_t bits = 0;
+  for (size_t i = 0; i < block.size(); ++i) bits |= static_cast<uint32_t>(block[i] != 0.0f) << i;
+  return bits;
+}
 
 void count_row(std::span<const float> row, ZeroCounts& counts) {
   const size_t columns = row.size();
   for (size_t c = 0; c < columns; c += kBlockColumns) {
     const auto block = row.subspan(c, std::min<size_t>(kBlockColumns, columns - c));
-    const int64_t kept = non_zeros(block);
+    const uint32_t bits = non_zeros(block);
+    const int64_t kept = std::popcount(bits);
     counts.elements += std::ssize(block);
     counts.zeros += std::ssize(block) - kept;
     counts.blocks += 1;
     counts.empty_blocks += kept == 0;
-    for (size_t i = 0; i + 4 <= block.size(); i += 4) counts.most_of_4 = std::max(counts.most_of_4, non_zeros(block.subspan(i, 4)));
-    for (size_t i = 0; i + 8 <= block.size(); i += 8) counts.most_of_8 = std::max(counts.most_of_8, non_zeros(block.subspan(i, 8)));
+    for (int i = 0; i < 16; i += 4) counts.most_of_4 = std::max<int64_t>(counts.most_of_4, std::popcount(bits >> i & 0xf));
+    for (int i = 0; i < 16; i += 8) counts.most_of_8 = std::max<int64_t>(counts.most_of_8, std::popcount(bits >> i & 0xff));
   }
 }
 

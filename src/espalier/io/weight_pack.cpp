@@ -57,6 +57,17 @@ void check_shape(const PackedParts& what, const std::string& place) {
   if (!is_floating(what.dtype)) throw UserError(place, "dtype", "a floating type", std::string(name_of(what.dtype)));
 }
 
+// Whether each of the row's runs has n bits, eight columns at a time; "no" for patterns and rows that this does not suit.
+bool runs_are_full(const uint8_t* bits, int64_t columns, const WeightForm& form) {
+  if ((form.m != 4 && form.m != 8) || columns % 8 != 0) return false;
+  bool full = true;
+  for (int64_t i = 0; i < columns / 8; ++i) {
+    const unsigned byte = bits[i];
+    full &= form.m == 8 ? std::popcount(byte) == form.n : std::popcount(byte & 0xf) == form.n && std::popcount(byte >> 4) == form.n;
+  }
+  return full;
+}
+
 // Of N:M and bitmap: how many values a row stores.
 int64_t check_bits(const PackedParts& parts, int64_t row, const std::string& place) {
   const int64_t columns = parts.shape[1], stride = bitmap_stride(columns);
@@ -66,7 +77,7 @@ int64_t check_bits(const PackedParts& parts, int64_t row, const std::string& pla
   const auto bit = [&](int64_t c) { return bits[c / 8] >> (c % 8) & 1; };
   for (int64_t c = columns; c < stride * 8; ++c) inside += bit(c);
   if (inside != 0) throw UserError(place, fmt::format("row {}", row), "no bit beyond the last column", std::to_string(inside));
-  if (parts.form.layout != Layout::kNOfM) return kept;
+  if (parts.form.layout != Layout::kNOfM || runs_are_full(bits, columns, parts.form)) return kept;
   for (int64_t run = 0; run < columns; run += parts.form.m) {
     int64_t in_run = 0;
     for (int64_t c = run; c < run + parts.form.m; ++c) in_run += bit(c);
