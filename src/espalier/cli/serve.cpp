@@ -28,7 +28,7 @@ class ServeVerb : public Verb {
  protected:
   void declare(CLI::App& app) override {
     add_model(app, model_)->required();
-    add_text(app, "--host", host_, "ADDRESS", "where to listen; 0.0.0.0: on every interface");
+    add_text(app, "--host", host_, "TEXT", "where to listen; 0.0.0.0: on every interface");
     add_integer(app, "--port", port_, 0, 65535, "0: any free one");
     add_text(app, "--name", name_, "TEXT", "the model's name in requests; by default its own");
     add_text(app, "--chat-template", chat_template_, "FILE", "a Jinja file in place of the checkpoint's chat template");

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -77,7 +78,8 @@ void linger(int socket) {
   ::shutdown(socket, SHUT_WR);
   char bytes[16384];
   pollfd ready{socket, POLLIN, 0};
-  for (int i = 0; i < 2000 && ::poll(&ready, 1, 1000) > 0; ++i)
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  while (std::chrono::steady_clock::now() < end && ::poll(&ready, 1, 1000) > 0)
     if (::recv(socket, bytes, sizeof bytes, 0) <= 0) return;
 }
 
