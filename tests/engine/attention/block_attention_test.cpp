@@ -176,8 +176,9 @@ TEST(BlockAttention, LevelsAgree) {
       std::vector<float> out(static_cast<size_t>(kRows * 64));
       for (int64_t r = 0; r < kRows; ++r) rows.write(r, 64, out.data() + r * 64);
       if (first.empty()) first = out;
-      // int8 with integer dot products rounds queries and probabilities to 16 bits.
-      EXPECT_LT(worst(out, first), codec == KvCodec::kI8 ? 2e-3 : 1e-5) << name_of(level);
+      // The highest level rounds queries and probabilities: for bf16 to bf16, for int8 to integers of 16 bits.
+      const bool rounds = level == SimdLevel::kAvx512Bf16;
+      EXPECT_LT(worst(out, first), !rounds || codec == KvCodec::kF32 ? 1e-5 : codec == KvCodec::kI8 ? 2e-3 : 0.03) << name_of(level);
     }
   }
 }

@@ -43,12 +43,12 @@ const BlockKernels& block_kernels(KvCodec codec, SimdLevel level);
 // By codec.
 extern const BlockKernels kBlockKernelsReference[3], kBlockKernelsAvx2[3], kBlockKernelsAvx512[3];
 
-// Of int8 with VNNI; the other kernels are those of AVX-512.
-struct Int8Vnni {
+// Kernels of the highest level that round queries and probabilities; softmax and column sums are those of AVX-512.
+struct RoundedKernels {
   void (*prepare)(const float* q, int64_t rows, int64_t width, std::byte* prepared);
   void (*scores)(const KvBlock& block, const float* q, int64_t rows, float* s);
   void (*accumulate)(const KvBlock& block, float* s, int64_t rows, float* out);
 };
-extern const Int8Vnni kInt8Vnni;
+extern const RoundedKernels kBF16Pairs, kInt8Vnni;
 
 }  // namespace espalier

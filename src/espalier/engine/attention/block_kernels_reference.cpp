@@ -67,16 +67,21 @@ void column_sums(const float* s, const uint64_t* masks, const float* log_sum, in
 template <typename Element>
 constexpr BlockKernels kTable = {nullptr, scores<Element>, softmax, accumulate<Element>, column_sums};
 
+BlockKernels with(const RoundedKernels& rounded) {
+  BlockKernels table = kBlockKernelsAvx512[0];
+  table.prepare = rounded.prepare, table.scores = rounded.scores, table.accumulate = rounded.accumulate;
+  return table;
+}
+
 }  // namespace
 
 const BlockKernels kBlockKernelsReference[3] = {kTable<float>, kTable<uint16_t>, kTable<int8_t>};
 
 const BlockKernels& block_kernels(KvCodec codec, SimdLevel level) {
   const auto at = static_cast<size_t>(codec);
-  if (level == SimdLevel::kAvx512Bf16 && codec == KvCodec::kI8) {
-    static const BlockKernels vnni = {kInt8Vnni.prepare, kInt8Vnni.scores, kBlockKernelsAvx512[at].softmax, kInt8Vnni.accumulate,
-                                      kBlockKernelsAvx512[at].column_sums};
-    return vnni;
+  if (level == SimdLevel::kAvx512Bf16 && codec != KvCodec::kF32) {
+    static const BlockKernels bf16 = with(kBF16Pairs), int8 = with(kInt8Vnni);
+    return codec == KvCodec::kBF16 ? bf16 : int8;
   }
   if (level >= SimdLevel::kAvx512) return kBlockKernelsAvx512[at];
   return level == SimdLevel::kAvx2 ? kBlockKernelsAvx2[at] : kBlockKernelsReference[at];

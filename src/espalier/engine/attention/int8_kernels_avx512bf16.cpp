@@ -175,6 +175,6 @@ void accumulate(const KvBlock& b, float* s, int64_t rows, float* out) {
 
 }  // namespace
 
-extern const Int8Vnni kInt8Vnni = {prepare, scores, accumulate};
+extern const RoundedKernels kInt8Vnni = {prepare, scores, accumulate};
 
 }  // namespace espalier
