@@ -28,7 +28,7 @@ using namespace std::chrono_literals;
 class Served {
  public:
   explicit Served(std::vector<std::string> options = {}) {
-    std::vector<std::string> arguments = {"serve", "espalier-tiny", "--port", "0", "--threads", "2"};
+    std::vector<std::string> arguments = {"serve", "espalier-tiny", "--port", "0", "--threads", "1"};
     arguments.insert(arguments.end(), options.begin(), options.end());
     pid = test::start_espalier(arguments, dir_ / "err");
     constexpr std::string_view kBefore = "http://127.0.0.1:";
