@@ -4,6 +4,7 @@
 #include "espalier/cli/verb.h"
 #include "espalier/core/assets.h"
 #include "espalier/core/error.h"
+#include "espalier/engine/graph_benchmark.h"
 #include "espalier/engine/language_bench.h"
 #include "espalier/families/family.h"
 
@@ -40,7 +41,7 @@ class BenchVerb : public Verb {
     resolve_model(request_.model);
     if (!request_.against.empty()) resolve_model(request_.against);
     const Model model = load_model(request_.model, {request_.common.seed, request_.common.input_shapes});
-    return bench_language(request_);
+    return model.task == Task::kText ? bench_language(request_) : bench_graph(request_);
   }
   std::string text(const Json& result) override;
 

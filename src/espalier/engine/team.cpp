@@ -9,8 +9,9 @@
 namespace espalier {
 namespace {
 
-// At a barrier the others are a few microseconds away, unless they wait for this very core: then it is theirs at once.
-constexpr int kBarrierSpins = 1000;
+// At a barrier the others are a few microseconds away, unless they wait for a core that somebody else has: then this
+// thread sleeps, for who spins uses up his share of a busy machine.
+constexpr int kBarrierSpins = 2000;
 // Between two runs of a decoding loop a token is sampled; a team that nobody calls goes to sleep.
 constexpr int kIdleSpins = 20000;
 
@@ -60,14 +61,15 @@ void Team::run(const std::function<void(int)>& fn) {
 
 void Team::barrier() {
   if (size_ == 1) return;
-  const uint64_t phase = phase_.load(std::memory_order_acquire);
+  const uint32_t phase = phase_.load(std::memory_order_acquire);
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
     arrived_.store(0, std::memory_order_relaxed);
     phase_.store(phase + 1, std::memory_order_release);
+    phase_.notify_all();
     return;
   }
   const auto passed = [&] { return phase_.load(std::memory_order_acquire) != phase; };
-  while (!spin(passed, kBarrierSpins)) std::this_thread::yield();
+  if (!spin(passed, kBarrierSpins)) phase_.wait(phase, std::memory_order_acquire);
 }
 
 void Team::serve(int rank) {

@@ -41,7 +41,7 @@ class Team {
   std::atomic<uint64_t> generation_{0};
   std::atomic<bool> stopping_{false};
   alignas(64) std::atomic<int> arrived_{0};
-  alignas(64) std::atomic<uint64_t> phase_{0};
+  alignas(64) std::atomic<uint32_t> phase_{0};  // 32 bits: what the kernel can wait for
 };
 
 // What an operation that all ranks enter together gets.
