@@ -2,7 +2,7 @@
 // their anonymous namespace, so that every level has its own code.
 //
 // V: T (vector of V::kLanes floats), kLanes, kScoreRows, kRows and kChannels (tile sizes), load, store, set1, zero, fma,
-// mul, add, sub, max, sum, largest, exp, select(bits, a, b), expand2 and expand4 (of interleaved bf16 pairs, int8 quads).
+// mul, add, sub, max, sum, largest, exp, select(bits, a, b), any_above(bits, a, b), expand2 and expand4 (of interleaved bf16 pairs, int8 quads).
 #pragma once
 
 #include <immintrin.h>
@@ -99,10 +99,13 @@ void softmax_of(float* s, const uint64_t* masks, int64_t rows, int64_t used, int
       for (int64_t j = 0; j < used; j += V::kLanes) V::store(s + j, V::zero());
       continue;
     }
-    T largest = nothing;
-    for (int64_t j = 0; j < used; j += V::kLanes) largest = V::max(largest, V::select(mask >> j, V::load(s + j), nothing));
-    const float here = V::largest(largest);
-    if (here > maximum[r]) {
+    // After the first pages a new maximum is rare, and telling that needs no reduction.
+    bool rises = false;
+    for (int64_t j = 0; j < used; j += V::kLanes) rises |= V::any_above(mask >> j, V::load(s + j), V::set1(maximum[r]));
+    if (rises) {
+      T largest = nothing;
+      for (int64_t j = 0; j < used; j += V::kLanes) largest = V::max(largest, V::select(mask >> j, V::load(s + j), nothing));
+      const float here = V::largest(largest);
       const T shrink = V::exp(V::set1(maximum[r] - here));
       for (int64_t c = 0; c < width; c += V::kLanes) V::store(out + c, V::mul(V::load(out + c), shrink));
       float one[V::kLanes];

@@ -28,6 +28,9 @@ struct Vector256 {
     y = _mm_max_ps(y, _mm_movehl_ps(y, y));
     return _mm_cvtss_f32(_mm_max_ss(y, _mm_shuffle_ps(y, y, 1)));
   }
+  static bool any_above(uint64_t bits, T x, T y) {
+    return (static_cast<uint64_t>(_mm256_movemask_ps(_mm256_cmp_ps(x, y, _CMP_GT_OQ))) & bits & 0xff) != 0;
+  }
   static T select(uint64_t bits, T yes, T no) {
     const __m256i lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
     const __m256i all = _mm256_set1_epi32(static_cast<int>(bits & 0xff));

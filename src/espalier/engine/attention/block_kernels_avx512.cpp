@@ -23,6 +23,7 @@ struct Vector512 {
   static T max(T a, T b) { return _mm512_max_ps(a, b); }
   static float sum(T x) { return _mm512_reduce_add_ps(x); }
   static float largest(T x) { return _mm512_reduce_max_ps(x); }
+  static bool any_above(uint64_t bits, T x, T y) { return _mm512_mask_cmp_ps_mask(static_cast<__mmask16>(bits), x, y, _CMP_GT_OQ) != 0; }
   static T select(uint64_t bits, T yes, T no) { return _mm512_mask_blend_ps(static_cast<__mmask16>(bits), no, yes); }
 
   // 2^n · p(f), n + f = x · log2 e, |f| ≤ 1/2; p is the Taylor polynomial of degree 7 of e^(f ln 2), relative error 3e-8.
