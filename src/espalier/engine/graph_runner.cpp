@@ -6,6 +6,7 @@
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include "espalier/core/error.h"
+#include "espalier/core/resources.h"
 #include "espalier/engine/graph_fusion.h"
 #include "espalier/engine/graph_memory.h"
 #include "espalier/engine/ops/parallel.h"
@@ -137,6 +138,8 @@ GraphRunner::GraphRunner(const Graph& given, const std::vector<Shape>& shapes, c
 
   state.memory = plan_memory(state.program, state.inputs, state.outputs);
   const uint64_t bytes = (std::max<uint64_t>(state.memory.bytes, 1) + 63) / 64 * 64;
+  if (bytes > available_memory_bytes())
+    throw UserError("graph", "workspace", fmt::format("at most the {} free bytes", available_memory_bytes()), fmt::format("{}", bytes));
   state.workspace.reset(static_cast<std::byte*>(std::aligned_alloc(64, bytes)));
   if (!state.workspace) throw std::bad_alloc();
   bind_steps(state.program, state.workspace.get(), state.memory.scratch_offset);

@@ -94,6 +94,16 @@ void through_dnnl(Lowering& l, const View& x, const Eltwise& eltwise) {
   add_primitive(l, {dnnl::eltwise_forward(chosen), chosen.scratchpad_desc(), {{DNNL_ARG_SRC, x, flat}}, {{DNNL_ARG_DST, y, flat}}, {}});
 }
 
+void through_vector_kernel(Lowering& l, const View& x, VectorActivation kernel) {
+  const View y = elementwise_output(l, DType::kF32, x.shape, {x});
+  l.step({x}, {y}, [kernel, count = x.count()](const StepPointers& p) {
+    parallel_parts(count, count * 4, [&](int64_t begin, int64_t end) {
+      kernel(p.input<float>(0) + begin, end - begin, p.output<float>(0) + begin);
+    });
+  });
+  l.set_output(0, y);
+}
+
 void lower(Lowering& l) {
   const View x = l.dense(l.input(0));
   const std::string kind = l.node().text("kind");
@@ -104,6 +114,7 @@ void lower(Lowering& l) {
   if (x.dtype == DType::kI64 && integer_function(kind))
     return map_elements<int64_t, int64_t>(l, x, DType::kI64, integer_function(kind));
   const View reals = l.as_type(x, DType::kF32);
+  if (const VectorActivation kernel = vector_activation(l.node())) return through_vector_kernel(l, reals, kernel);
   if (const auto eltwise = dnnl_eltwise(l.node())) return through_dnnl(l, reals, *eltwise);
   map_elements<float, float>(l, reals, DType::kF32, function_of(l.node()));
 }

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "espalier/core/error.h"
+#include "espalier/engine/kernels.h"
 
 namespace espalier {
 namespace {
@@ -74,6 +75,11 @@ std::optional<Eltwise> dnnl_eltwise(const Node& activation) {
   if (kind == "exp") return Eltwise{algorithm::eltwise_exp};
   if (kind == "abs") return Eltwise{algorithm::eltwise_abs};
   return std::nullopt;
+}
+
+VectorActivation vector_activation(const Node& activation) {
+  const bool wide = static_cast<int>(simd_level()) >= static_cast<int>(SimdLevel::kAvx512);
+  return wide && activation.text("kind") == "silu" ? vector_kernels().silu : nullptr;
 }
 
 PostOps post_ops(Lowering& lowering, const Shape& shape, const Shape& strides, const dnnl::memory::desc& desc) {

@@ -22,7 +22,11 @@ struct Eltwise {
   float alpha = 0, beta = 0;
 };
 std::optional<Eltwise> dnnl_eltwise(const Node& activation);
-inline bool is_post_op(const Node& activation) { return dnnl_eltwise(activation).has_value(); }
+// Our own kernel where it is so much faster than oneDNN's (SiLU: 0.25 against 0.55 ns an element, AVX-512) that a pass of
+// its own pays. Null: none.
+using VectorActivation = void (*)(const float* x, int64_t n, float* y);
+VectorActivation vector_activation(const Node& activation);
+inline bool is_post_op(const Node& activation) { return dnnl_eltwise(activation) && !vector_activation(activation); }
 
 struct PrimitiveArg {
   int id;
