@@ -130,13 +130,8 @@ class Bert {
   }
 
   Graph build() {
-    ValueId x = embeddings();
+    const ValueId x = encoder_blocks(b_, facts_.encoder, embeddings());
     const auto layers = static_cast<int>(facts_.encoder.layers);
-    for (int i = 0; i < layers; ++i) {
-      b_.set_block(i);
-      x = encoder_block(b_, facts_.encoder, i, x);
-    }
-    b_.set_block(layers);
     return b_.finish(outputs(x), layers, is_ignored);
   }
 

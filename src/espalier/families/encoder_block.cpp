@@ -49,6 +49,24 @@ ValueId mlp(VisionBuilder& b, const EncoderFacts& facts, const std::string& at, 
   return b.linear(at + facts.names.down, y, exactly(width));
 }
 
+// A norm after the sum belongs to the stream and stays when the branch goes.
+ValueId encoder_block(VisionBuilder& b, const EncoderFacts& facts, int64_t index, ValueId x) {
+  const std::string at = block_name(facts.names.block, index);
+  const LayerPlan& plan = facts.plans[static_cast<size_t>(index)];
+  const bool first = facts.names.norm_first;
+  auto norm = [&](const std::string& name, ValueId y) { return b.layer_norm(at + name, y, facts.epsilon); };
+  if (plan.heads > 0) {
+    const ValueId branch = attention(b, facts, at, plan, first ? norm(facts.names.norm1, x) : x);
+    x = b.add(at + "attention_residual", x, branch);
+  }
+  if (!first) x = norm(facts.names.norm1, x);
+  if (plan.ffn > 0) {
+    const ValueId branch = mlp(b, facts, at, plan, first ? norm(facts.names.norm2, x) : x);
+    x = b.add(at + "mlp_residual", x, branch);
+  }
+  return first ? x : norm(facts.names.norm2, x);
+}
+
 }  // namespace
 
 void read_encoder(EncoderFacts& facts, const Json& config, const EncoderKeys& keys, int64_t hidden,
@@ -70,22 +88,14 @@ void read_encoder(EncoderFacts& facts, const Json& config, const EncoderKeys& ke
   }
 }
 
-// A norm after the sum belongs to the stream and stays when the branch goes.
-ValueId encoder_block(VisionBuilder& b, const EncoderFacts& facts, int64_t index, ValueId x) {
-  const std::string at = block_name(facts.names.block, index);
-  const LayerPlan& plan = facts.plans[static_cast<size_t>(index)];
-  const bool first = facts.names.norm_first;
-  auto norm = [&](const std::string& name, ValueId y) { return b.layer_norm(at + name, y, facts.epsilon); };
-  if (plan.heads > 0) {
-    const ValueId branch = attention(b, facts, at, plan, first ? norm(facts.names.norm1, x) : x);
-    x = b.add(at + "attention_residual", x, branch);
+ValueId encoder_blocks(VisionBuilder& b, const EncoderFacts& facts, ValueId x) {
+  const auto layers = static_cast<int>(facts.layers);
+  for (int i = 0; i < layers; ++i) {
+    b.set_block(i);
+    x = encoder_block(b, facts, i, x);
   }
-  if (!first) x = norm(facts.names.norm1, x);
-  if (plan.ffn > 0) {
-    const ValueId branch = mlp(b, facts, at, plan, first ? norm(facts.names.norm2, x) : x);
-    x = b.add(at + "mlp_residual", x, branch);
-  }
-  return first ? x : norm(facts.names.norm2, x);
+  b.set_block(layers);
+  return x;
 }
 
 }  // namespace espalier

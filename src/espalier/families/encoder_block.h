@@ -38,7 +38,7 @@ struct EncoderKeys {
 void read_encoder(EncoderFacts& facts, const Json& config, const EncoderKeys& keys, int64_t hidden,
                   const WeightSource& source);
 
-// x [n, tokens, width] through block `index`.
-ValueId encoder_block(VisionBuilder& b, const EncoderFacts& facts, int64_t index, ValueId x);
+// x [n, tokens, width] through all blocks; what is built next lies behind the last.
+ValueId encoder_blocks(VisionBuilder& b, const EncoderFacts& facts, ValueId x);
 
 }  // namespace espalier
