@@ -1,6 +1,6 @@
 // Whole networks on the engine: a ResNet-50 and its half in width, batches of 1 and 8, one and two threads. Counters:
-// pictures a second, GFLOP/s, and what the oneDNN convolutions could reach at most (peak_flops). `espalier bench` measures
-// files, two models turn by turn.
+// pictures a second, GFLOP/s, and what the oneDNN convolutions could reach at most (peak_flops). `espalier bench`
+// measures files, two models turn by turn.
 //   graph_bench --benchmark_filter='half.*threads:1'
 #include <benchmark/benchmark.h>
 
@@ -19,8 +19,12 @@ using namespace espalier;
 Graph resnet50(int64_t first_width) {
   Json widths = Json::array();
   for (int64_t width = first_width; width <= 8 * first_width; width *= 2) widths.push_back(width);
-  const Json config{{"model_type", "resnet-torchvision"}, {"block", "bottleneck"}, {"layers", {3, 4, 6, 3}},
-                    {"widths", widths},                   {"image_size", 224},     {"num_classes", 1000}};
+  const Json config{{"model_type", "resnet-torchvision"},
+                    {"block", "bottleneck"},
+                    {"layers", {3, 4, 6, 3}},
+                    {"widths", widths},
+                    {"image_size", 224},
+                    {"num_classes", 1000}};
   return find_family("resnet-torchvision", "bench").fresh(config, 0, "bench");
 }
 
@@ -54,8 +58,16 @@ void run(benchmark::State& state, int64_t width) {
   state.counters["peak GFLOP/s"] = limit * 1e-9;
 }
 
-BENCHMARK_CAPTURE(run, resnet50/whole, 64)->ArgNames({"batch", "threads"})->ArgsProduct({{1, 8}, {1, 2}})->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(run, resnet50/half, 32)->ArgNames({"batch", "threads"})->ArgsProduct({{1, 8}, {1, 2}})->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(run, resnet50 / whole, 64)
+    ->ArgNames({"batch", "threads"})
+    ->ArgsProduct({{1, 8}, {1, 2}})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(run, resnet50 / half, 32)
+    ->ArgNames({"batch", "threads"})
+    ->ArgsProduct({{1, 8}, {1, 2}})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
 
 }  // namespace
 

@@ -35,7 +35,8 @@ TEST(GraphBenchmark, FiguresOfOneModelAgreeWithEachOther) {
   EXPECT_LE(result["ms"]["p05"].get<double>(), ms);
   EXPECT_GE(result["ms"]["p95"].get<double>(), ms);
   const double share = result["share_of_peak_flops"];
-  EXPECT_NEAR(share, result["flops"].get<double>() / (ms * 1e-3) / result["limits"]["peak_flops_fp32"].get<double>(), 1e-9);
+  EXPECT_NEAR(share, result["flops"].get<double>() / (ms * 1e-3) / result["limits"]["peak_flops_fp32"].get<double>(),
+              1e-9);
   EXPECT_GT(result["peak_rss_bytes"].get<uint64_t>(), result["workspace_bytes"].get<uint64_t>());
   EXPECT_FALSE(result.contains("against"));
 }

@@ -14,7 +14,8 @@ Program random_program(Rng& rng) {
   for (int s = 0; s < 40; ++s) {
     Step step;
     const auto known = program.storages.size();
-    for (int i = 0; i < 2; ++i) step.in.push_back({static_cast<int>(known - 1 - rng.below(std::min<uint64_t>(known, 5))), 0});
+    for (int i = 0; i < 2; ++i)
+      step.in.push_back({static_cast<int>(known - 1 - rng.below(std::min<uint64_t>(known, 5))), 0});
     if (rng.below(4) == 0) {
       step.out.push_back(step.in[0]);
     } else {
@@ -32,7 +33,8 @@ TEST(MemoryPlan, NothingThatHoldsIsOverwritten) {
   for (uint64_t seed = 0; seed < 50; ++seed) {
     Rng rng(seed, "programs");
     Program program = random_program(rng);
-    View input{DType::kF32, {}, {}, 0, 0}, output{DType::kF32, {}, {}, static_cast<int>(program.storages.size()) - 1, 0};
+    View input{DType::kF32, {}, {}, 0, 0},
+        output{DType::kF32, {}, {}, static_cast<int>(program.storages.size()) - 1, 0};
     const MemoryPlan plan = plan_memory(program, {input}, {output});
     for (const Storage& a : program.storages) {
       apart += a.bytes;
@@ -56,7 +58,9 @@ TEST(MemoryPlan, NothingThatHoldsIsOverwritten) {
 TEST(MemoryPlan, FoldedConstantsLoseTheirBytes) {
   Program program;
   const auto bytes = std::make_shared<int>(1);
-  for (int i = 0; i < 2; ++i) program.storages.push_back({.bytes = 4, .owner = bytes, .constant = reinterpret_cast<const std::byte*>(bytes.get())});
+  for (int i = 0; i < 2; ++i)
+    program.storages.push_back(
+        {.bytes = 4, .owner = bytes, .constant = reinterpret_cast<const std::byte*>(bytes.get())});
   program.storages.push_back({.bytes = 4});
   Step step;
   step.in = {{0, 0}};

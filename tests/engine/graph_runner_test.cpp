@@ -119,7 +119,8 @@ TEST(GraphRunner, TellsWhatDoesNotFit) {
   Tensor ids(DType::kI64, {1, 2});
   ids.mutable_as<int64_t>()[1] = 4;
   ESP_EXPECT_USER_ERROR(runner.run(std::vector{ids}), "e: id: expected 0 to 3, found 4");
-  ESP_EXPECT_USER_ERROR(runner.run(std::vector{Tensor(DType::kI64, {2, 1})}), "ids: shape: expected [1, 2], found [2, 1]");
+  ESP_EXPECT_USER_ERROR(runner.run(std::vector{Tensor(DType::kI64, {2, 1})}),
+                        "ids: shape: expected [1, 2], found [2, 1]");
   ESP_EXPECT_USER_ERROR(runner.run(std::vector{Tensor(DType::kF32, {1, 2})}), "element type");
   ESP_EXPECT_USER_ERROR(runner.run(std::vector<Tensor>{}), "inputs");
 }
@@ -134,7 +135,7 @@ TEST(GraphRunner, AnUnknownOperatorIsRefusedByName) {
 
 TEST(GraphRunner, HasAKernelForEveryOperatorThatCanRun) {
   for (const std::string& op : operator_names())
-    if (op != "Opaque") EXPECT_TRUE(has_graph_kernel(op)) << op;
+    EXPECT_EQ(has_graph_kernel(op), op != "Opaque") << op;
 }
 
 TEST(GraphRunner, ThreadsGiveTheSamePicture) {

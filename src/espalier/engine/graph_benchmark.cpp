@@ -71,13 +71,15 @@ Arm open_arm(const std::string& path, const BenchRequest& request) {
   const auto start = Clock::now();
   const Model model = load_model(path, {request.common.seed, request.common.input_shapes});
   const auto shapes = batched_shapes(model, request.batch);
-  arm.runner = std::make_unique<GraphRunner>(model.graph, shapes, GraphRunnerOptions{std::max(1, request.common.threads), model.input_dtypes});
+  arm.runner = std::make_unique<GraphRunner>(
+      model.graph, shapes, GraphRunnerOptions{std::max(1, request.common.threads), model.input_dtypes});
   arm.load_seconds = seconds_since(start);
   Graph shaped = model.graph.clone();
   infer_shapes(shaped, shapes);
   arm.flops = total_cost(shaped).flops;
   Rng rng(request.common.seed, "bench/inputs");
-  for (size_t i = 0; i < shapes.size(); ++i) arm.inputs.push_back(random_input(model.graph, i, model.input_dtypes[i], shapes[i], rng));
+  for (size_t i = 0; i < shapes.size(); ++i)
+    arm.inputs.push_back(random_input(model.graph, i, model.input_dtypes[i], shapes[i], rng));
   arm.runner->run(arm.inputs, arm.outputs);
   const uint64_t now = rss_bytes();
   arm.resident_bytes = now > before ? now - before : 0;

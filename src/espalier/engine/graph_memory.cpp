@@ -45,7 +45,8 @@ MemoryPlan plan_memory(Program& program, const std::vector<View>& inputs, const 
     if (storage.first_step == kUnused) storage.owner.reset();  // a constant that was folded away
     if (storage.first_step != kUnused && !storage.constant && storage.bytes > 0) wanted.push_back(&storage);
   }
-  std::stable_sort(wanted.begin(), wanted.end(), [](const Storage* a, const Storage* b) { return a->bytes > b->bytes; });
+  std::stable_sort(wanted.begin(), wanted.end(),
+                   [](const Storage* a, const Storage* b) { return a->bytes > b->bytes; });
   std::vector<const Storage*> placed;
   MemoryPlan plan;
   for (Storage* storage : wanted) {

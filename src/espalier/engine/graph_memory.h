@@ -7,9 +7,9 @@
 
 namespace espalier {
 
-// Sets first_step, last_step and offset of every storage that a step reads or writes; returns the bytes of the workspace,
-// whose end (from scratch_offset on) is the scratch of all steps. Storages of `inputs` hold from the start, those of
-// `outputs` to the end. Storages never share bytes while both hold.
+// Sets first_step, last_step and offset of every storage that a step reads or writes; returns the bytes of the
+// workspace, whose end (from scratch_offset on) is the scratch of all steps. Storages of `inputs` hold from the start,
+// those of `outputs` to the end. Storages never share bytes while both hold.
 struct MemoryPlan {
   uint64_t bytes = 0, scratch_offset = 0;
 };

@@ -38,7 +38,8 @@ void check_inputs(const Graph& graph, const std::vector<Shape>& shapes, const Gr
   if (shapes.size() != graph.inputs.size())
     throw UserError("graph", "inputs", fmt::format("{} shapes", graph.inputs.size()), fmt::format("{}", shapes.size()));
   if (!options.input_dtypes.empty() && options.input_dtypes.size() != shapes.size())
-    throw UserError("graph", "input types", fmt::format("{}", shapes.size()), fmt::format("{}", options.input_dtypes.size()));
+    throw UserError("graph", "input types", fmt::format("{}", shapes.size()),
+                    fmt::format("{}", options.input_dtypes.size()));
   for (DType type : options.input_dtypes)
     if (type != DType::kF32 && type != DType::kI64 && type != DType::kBool)
       throw UserError("graph", "input type", "F32, I64 or BOOL", std::string(name_of(type)));
@@ -139,7 +140,8 @@ GraphRunner::GraphRunner(const Graph& given, const std::vector<Shape>& shapes, c
   state.memory = plan_memory(state.program, state.inputs, state.outputs);
   const uint64_t bytes = (std::max<uint64_t>(state.memory.bytes, 1) + 63) / 64 * 64;
   if (bytes > available_memory_bytes())
-    throw UserError("graph", "workspace", fmt::format("at most the {} free bytes", available_memory_bytes()), fmt::format("{}", bytes));
+    throw UserError("graph", "workspace", fmt::format("at most the {} free bytes", available_memory_bytes()),
+                    fmt::format("{}", bytes));
   state.workspace.reset(static_cast<std::byte*>(std::aligned_alloc(64, bytes)));
   if (!state.workspace) throw std::bad_alloc();
   bind_steps(state.program, state.workspace.get(), state.memory.scratch_offset);
@@ -169,7 +171,8 @@ void GraphRunner::run(std::span<const Tensor> inputs, std::vector<Tensor>& outpu
   outputs.resize(state.outputs.size());
   for (size_t i = 0; i < outputs.size(); ++i) {
     const View& view = state.outputs[i];
-    if (outputs[i].dtype() != view.dtype || outputs[i].shape() != view.shape || !outputs[i].defined() || view.shape.empty())
+    if (outputs[i].dtype() != view.dtype || outputs[i].shape() != view.shape || !outputs[i].defined() ||
+        view.shape.empty())
       outputs[i] = Tensor(view.dtype, view.shape);
     if (view.count() > 0) std::memcpy(outputs[i].mutable_bytes(), state.at(view), outputs[i].byte_size());
   }

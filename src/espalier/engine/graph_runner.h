@@ -24,8 +24,8 @@ bool has_graph_kernel(const std::string& op);
 
 class GraphRunner {
  public:
-  // The graph is read here and not needed later; its parameters' bytes may be (mapped files stay mapped). UserError where
-  // shapes do not fit, and naming node and operator where there is no kernel.
+  // The graph is read here and not needed later; its parameters' bytes may be (mapped files stay mapped). UserError
+  // where shapes do not fit, and naming node and operator where there is no kernel.
   GraphRunner(const Graph& graph, const std::vector<Shape>& input_shapes, const GraphRunnerOptions& options = {});
   ~GraphRunner();
   GraphRunner(GraphRunner&&) noexcept;

@@ -59,7 +59,7 @@ TEST(Views, ReshapingKeepsTheOrderOfElements) {
       if (rng.below(5) == 0) shape.push_back(1);
     }
     const auto result = reshaped(view, shape);
-    if (is_contiguous(view)) EXPECT_TRUE(result.has_value());
+    EXPECT_TRUE(result.has_value() || !is_contiguous(view));
     if (!result) continue;
     ++as_views;
     EXPECT_EQ(result->shape, shape);

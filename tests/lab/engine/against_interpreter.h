@@ -22,7 +22,8 @@ inline Tensor random_tensor(DType type, const Shape& shape, Rng& rng, double low
   if (type == DType::kF32)
     for (float& value : tensor.mutable_as<float>()) value = static_cast<float>(rng.uniform(low, high));
   if (type == DType::kI64)
-    for (int64_t& value : tensor.mutable_as<int64_t>()) value = static_cast<int64_t>(std::floor(rng.uniform(low, high)));
+    for (int64_t& value : tensor.mutable_as<int64_t>())
+      value = static_cast<int64_t>(std::floor(rng.uniform(low, high)));
   if (type == DType::kBool)
     for (uint8_t& value : tensor.mutable_as<uint8_t>()) value = rng.below(2) == 0;
   return tensor;
@@ -55,8 +56,9 @@ inline void expect_same(const Tensor& found, const at::Tensor& expected, double 
 }
 
 // The graph's shapes are inferred. A second run must give the same again: steps may work in place.
-inline void expect_same_as_interpreter(const Graph& graph, const std::vector<DType>& types, Rng& rng, const std::string& what,
-                                       double tolerance, double low = -1, double high = 1, int threads = 1) {
+inline void expect_same_as_interpreter(const Graph& graph, const std::vector<DType>& types, Rng& rng,
+                                       const std::string& what, double tolerance, double low = -1, double high = 1,
+                                       int threads = 1) {
   std::vector<Tensor> inputs;
   std::vector<Shape> shapes;
   for (size_t i = 0; i < graph.inputs.size(); ++i) {
@@ -69,7 +71,8 @@ inline void expect_same_as_interpreter(const Graph& graph, const std::vector<DTy
   for (int run = 0; run < 2; ++run) {
     runner.run(inputs, found);
     ASSERT_EQ(found.size(), expected.size()) << what;
-    for (size_t i = 0; i < found.size(); ++i) expect_same(found[i], expected[i], tolerance, fmt::format("{} output {} run {}", what, i, run));
+    for (size_t i = 0; i < found.size(); ++i)
+      expect_same(found[i], expected[i], tolerance, fmt::format("{} output {} run {}", what, i, run));
   }
 }
 

@@ -1,5 +1,5 @@
-// Pruned models on the engine against the interpreter: other widths in every block, blocks without attention or FFN, zeros
-// in every pattern.
+// Pruned models on the engine against the interpreter: other widths in every block, blocks without attention or FFN,
+// zeros in every pattern.
 #include <gtest/gtest.h>
 
 #include "espalier/engine/decoder.h"
@@ -19,7 +19,8 @@ at::Tensor interpreted(const Graph& graph, const std::vector<int64_t>& ids) {
   return Interpreter(graph, weights).forward(at::tensor(ids).unsqueeze(0))[0];
 }
 
-at::Tensor run(Model model, const std::vector<int64_t>& ids, size_t piece, const DecoderOptions& options = {.threads = 2}) {
+at::Tensor run(Model model, const std::vector<int64_t>& ids, size_t piece,
+               const DecoderOptions& options = {.threads = 2}) {
   Decoder decoder(std::move(model), options);
   const auto sequence = decoder.start();
   const std::vector<int32_t> tokens(ids.begin(), ids.end());
@@ -66,7 +67,8 @@ TEST(DecoderAgainstInterpreter, ModelsWithOtherWidthsInEveryBlock) {
     EXPECT_LT(graph.parameter_count(), model.graph.parameter_count());
     const at::Tensor expected = interpreted(graph, reference.ids);
     for (size_t piece : {size_t{64}, size_t{1}})
-      EXPECT_LT((run(with_graph(model.path, graph.clone()), reference.ids, piece) - expected).abs().max().item<float>(), 1e-4);
+      EXPECT_LT((run(with_graph(model.path, graph.clone()), reference.ids, piece) - expected).abs().max().item<float>(),
+                1e-4);
   }
 }
 
@@ -77,9 +79,9 @@ void zero_some(Graph& graph, const std::string& pattern) {
     const int64_t columns = parameter->shape()[1];
     for (size_t i = 0; i < values.size(); ++i) {
       const auto column = static_cast<int64_t>(i) % columns, row = static_cast<int64_t>(i) / columns;
-      const bool gone = pattern == "2:4"       ? column % 4 < 2
-                        : pattern == "block"   ? (row + column / 16) % 3 != 0
-                                               : (row * 7 + column * 13) % 10 < 6;
+      const bool gone = pattern == "2:4"     ? column % 4 < 2
+                        : pattern == "block" ? (row + column / 16) % 3 != 0
+                                             : (row * 7 + column * 13) % 10 < 6;
       if (gone) values[i] = 0;
     }
     graph.parameter(parameter->name()).assign(Tensor::from_floats(parameter->shape(), values));
@@ -97,17 +99,23 @@ TEST(DecoderAgainstInterpreter, ZerosInEveryPatternAreUsed) {
       Model model = load_model(dir / "llama");
       zero_some(model.graph, pattern);
       SCOPED_TRACE(std::string(pattern) + " " + to_string(WeightForm{precision}));
-      Decoder dense(with_graph(model.path, model.graph.clone()), {.threads = 1, .precision = precision, .sparse = false});
+      Decoder dense(with_graph(model.path, model.graph.clone()),
+                    {.threads = 1, .precision = precision, .sparse = false});
       Decoder sparse(with_graph(model.path, model.graph.clone()), {.threads = 1, .precision = precision});
       int64_t used = 0;
       for (const auto& use : sparse.matrices()) used += use.form.layout != Layout::kDense;
       EXPECT_GE(used, 20);  // seven a block
       EXPECT_LT(sparse.weight_bytes(), dense.weight_bytes());
-      const DecoderOptions plain{.threads = 1, .precision = precision, .sparse = false}, used_zeros{.threads = 1, .precision = precision};
+      const DecoderOptions plain{.threads = 1, .precision = precision, .sparse = false},
+          used_zeros{.threads = 1, .precision = precision};
       for (size_t piece : {size_t{1}, size_t{64}}) {
         const at::Tensor expected = run(with_graph(model.path, model.graph.clone()), ids, piece, plain);
         const float scale = expected.abs().max().item<float>();
-        EXPECT_LT((run(with_graph(model.path, model.graph.clone()), ids, piece, used_zeros) - expected).abs().max().item<float>(), 1e-4 * scale + 1e-5);
+        EXPECT_LT((run(with_graph(model.path, model.graph.clone()), ids, piece, used_zeros) - expected)
+                      .abs()
+                      .max()
+                      .item<float>(),
+                  1e-4 * scale + 1e-5);
       }
     }
 }

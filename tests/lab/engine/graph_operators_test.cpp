@@ -19,7 +19,9 @@ class Case {
  public:
   Case(uint64_t seed, const std::string& what) : rng(seed, what), what_(fmt::format("{} seed {}", what, seed)) {}
 
-  int64_t between(int64_t low, int64_t high) { return low + static_cast<int64_t>(rng.below(static_cast<uint64_t>(high - low + 1))); }
+  int64_t between(int64_t low, int64_t high) {
+    return low + static_cast<int64_t>(rng.below(static_cast<uint64_t>(high - low + 1)));
+  }
   bool coin() { return rng.below(2) == 0; }
   template <typename T>
   T one_of(std::vector<T> items) {
@@ -62,7 +64,9 @@ class Case {
             const std::map<std::string, Shape>& params = {}, size_t outputs = 1) {
     std::map<std::string, std::string> roles;
     for (const auto& [role, dims] : params) {
-      const std::string name = role == "var" ? "var.running_var" : role == "weight" && dims.size() == 1 ? "norm.weight" : "p." + role;
+      const std::string name = role == "var"                          ? "var.running_var"
+                               : role == "weight" && dims.size() == 1 ? "norm.weight"
+                                                                      : "p." + role;
       graph.param(name, dims);
       roles[role] = name;
     }
@@ -103,7 +107,8 @@ TEST(GraphOperators, Activations) {
       const std::string name(kind);
       if (name == "log" || name == "sqrt" || name == "reciprocal") c.low = 0.1;
       Attributes attributes{{"kind", name}};
-      if (c.coin() && (name == "leaky_relu" || name == "elu" || name == "celu" || name == "hardsigmoid")) attributes["alpha"] = 0.3;
+      if (c.coin() && (name == "leaky_relu" || name == "elu" || name == "celu" || name == "hardsigmoid"))
+        attributes["alpha"] = 0.3;
       if (name == "clip" && c.coin()) attributes["min"] = -1.0;
       if (name == "clip" && c.coin()) attributes["max"] = 1.5;
       if (name == "clip" && attributes.size() == 1) attributes["max"] = 2.0;
@@ -117,7 +122,9 @@ TEST(GraphOperators, ActivationsOfIntegersAndTruths) {
     each_seed(kind, [&](Case& c) {
       Attributes attributes{{"kind", kind}};
       if (kind == "clip") attributes["min"] = -0.5;
-      c.node("Activation", {c.value(c.shape(1, 3), kind == "not" ? c.one_of<DType>({DType::kI64, DType::kBool}) : DType::kI64)}, attributes);
+      c.node("Activation",
+             {c.value(c.shape(1, 3), kind == "not" ? c.one_of<DType>({DType::kI64, DType::kBool}) : DType::kI64)},
+             attributes);
       c.check();
     });
 }
@@ -139,8 +146,9 @@ TEST(GraphOperators, Arithmetic) {
   for (const std::string op : {"Add", "Sub", "Mul", "Div", "Min", "Max", "Pow"})
     each_seed(op, [&](Case& c) {
       const auto shapes = broadcasting(c, 2);
-      const std::vector<DType> kinds = op == "Sub" || op == "Pow" ? std::vector<DType>{DType::kF32, DType::kI64}
-                                                                  : std::vector<DType>{DType::kF32, DType::kI64, DType::kBool};
+      const std::vector<DType> kinds = op == "Sub" || op == "Pow"
+                                           ? std::vector<DType>{DType::kF32, DType::kI64}
+                                           : std::vector<DType>{DType::kF32, DType::kI64, DType::kBool};
       DType a = c.one_of(kinds), b = c.one_of(kinds);
       if (op == "Div") b = DType::kF32, c.low = 0.5;
       if (op == "Pow") a = b = DType::kF32, c.low = 0.2;
@@ -171,7 +179,8 @@ TEST(GraphOperators, ComparisonsAndChoices) {
   each_seed("where", [&](Case& c) {
     const auto shapes = broadcasting(c, 3);
     const DType type = c.one_of<DType>({DType::kF32, DType::kI64});
-    c.node("Where", {c.value(shapes[0], c.one_of<DType>({DType::kBool, DType::kF32})), c.value(shapes[1], type), c.value(shapes[2], type)});
+    c.node("Where", {c.value(shapes[0], c.one_of<DType>({DType::kBool, DType::kF32})), c.value(shapes[1], type),
+                     c.value(shapes[2], type)});
     c.check();
   });
 }
@@ -283,9 +292,10 @@ TEST(GraphOperators, Resize) {
       sizes.push_back(c.between(1, 9));
       scales.push_back(c.rng.uniform(0.6, 3));
     }
-    Attributes attributes{{"mode", c.one_of<std::string>({"nearest", "linear"})},
-                          {"coordinates", c.one_of<std::string>({"half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"})},
-                          {"nearest_mode", c.one_of<std::string>({"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"})}};
+    Attributes attributes{
+        {"mode", c.one_of<std::string>({"nearest", "linear"})},
+        {"coordinates", c.one_of<std::string>({"half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"})},
+        {"nearest_mode", c.one_of<std::string>({"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"})}};
     if (c.coin()) {
       attributes["sizes"] = sizes;
     } else {
@@ -298,7 +308,8 @@ TEST(GraphOperators, Resize) {
 
 TEST(GraphOperators, Norms) {
   each_seed("batch norm", [](Case& c) {
-    const Shape x = c.coin() ? Shape{c.between(1, 4), c.between(1, 9)} : Shape{c.between(1, 3), c.between(1, 20), c.between(1, 5), c.between(1, 5)};
+    const Shape x = c.coin() ? Shape{c.between(1, 4), c.between(1, 9)}
+                             : Shape{c.between(1, 3), c.between(1, 20), c.between(1, 5), c.between(1, 5)};
     std::map<std::string, Shape> params;
     for (const char* role : {"weight", "bias", "mean", "var"})
       if (c.coin()) params[role] = {x[1]};
@@ -496,7 +507,8 @@ TEST(GraphOperators, PickingAndJoining) {
     Shape x = c.shape(2, 4);
     const std::string mode = c.one_of<std::string>({"constant", "reflect", "edge"});
     List pads;
-    for (size_t i = 0; i < 2 * x.size(); ++i) pads.push_back(c.between(0, mode == "reflect" ? std::min<int64_t>(2, x[i % x.size()] - 1) : 2));
+    for (size_t i = 0; i < 2 * x.size(); ++i)
+      pads.push_back(c.between(0, mode == "reflect" ? std::min<int64_t>(2, x[i % x.size()] - 1) : 2));
     c.node("Pad", {c.value(x)}, {{"pads", pads}, {"mode", mode}, {"value", 0.5}});
     c.check();
   });
@@ -505,7 +517,8 @@ TEST(GraphOperators, PickingAndJoining) {
 TEST(GraphOperators, CastsAndConstants) {
   each_seed("cast", [](Case& c) {
     const std::vector<DType> kinds{DType::kF32, DType::kI64, DType::kBool};
-    c.node("Cast", {c.value(c.shape(1, 3), c.one_of(kinds))}, {{"to", c.one_of<std::string>({"float", "int64", "bool"})}});
+    c.node("Cast", {c.value(c.shape(1, 3), c.one_of(kinds))},
+           {{"to", c.one_of<std::string>({"float", "int64", "bool"})}});
     c.check();
   });
   each_seed("constants fold", [](Case& c) {
@@ -538,8 +551,8 @@ TEST(GraphOperators, Attention) {
     const int64_t tokens = c.one_of<int64_t>({1, 5, 70}), keys = causal ? tokens : c.between(1, 80);
     Attributes attributes{{"head_size", size}, {"scale", 0.4}, {"causal", causal}};
     if (causal && c.coin()) attributes["window"] = c.between(1, 6);
-    const std::string q = c.value({batch, tokens, kv_heads * group * size}), k = c.value({batch, keys, kv_heads * size}),
-                      v = c.value({batch, keys, kv_heads * size});
+    const std::string q = c.value({batch, tokens, kv_heads * group * size}),
+                      k = c.value({batch, keys, kv_heads * size}), v = c.value({batch, keys, kv_heads * size});
     c.node("Attention", {q, k, v}, attributes);
     c.check();
   });
@@ -547,7 +560,8 @@ TEST(GraphOperators, Attention) {
     const int64_t half = c.between(1, 4), size = 2 * half + c.between(0, 2);
     std::vector<double> frequency;
     for (int64_t i = 0; i < half; ++i) frequency.push_back(c.rng.uniform(0.01, 1));
-    c.node("RotaryEmbedding", {c.value({2, 7, size * c.between(1, 3)})}, {{"head_size", size}, {"inverse_frequency", frequency}, {"scale", 1.1}});
+    c.node("RotaryEmbedding", {c.value({2, 7, size * c.between(1, 3)})},
+           {{"head_size", size}, {"inverse_frequency", frequency}, {"scale", 1.1}});
     c.check();
   });
 }

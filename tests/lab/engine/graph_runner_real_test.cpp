@@ -1,5 +1,5 @@
-// Trained networks in the engine, whole and cut, against the interpreter, or, where a network amplifies rounding, against
-// the interpreter in double precision.
+// Trained networks in the engine, whole and cut, against the interpreter, or, where a network amplifies rounding,
+// against the interpreter in double precision.
 #include <gtest/gtest.h>
 
 #include "espalier/families/family.h"
@@ -53,13 +53,15 @@ TEST(EngineYolox, IsAsCloseToDoublePrecisionAsTheInterpreter) {
   const std::vector<Tensor> inputs{random_tensor(DType::kF32, model.example_inputs[0], rng, 0, 255)};
   const at::NoGradGuard no_gradients;
   Weights weights(model.graph);
-  for (const auto& parameter : model.graph.parameters()) weights.set(parameter->name(), to_torch(parameter->load()).to(at::kDouble));
+  for (const auto& parameter : model.graph.parameters())
+    weights.set(parameter->name(), to_torch(parameter->load()).to(at::kDouble));
   Environment values{{model.graph.inputs[0], to_torch(inputs[0]).to(at::kDouble)}};
   Interpreter(model.graph, weights).run(values, 0, static_cast<NodeId>(model.graph.nodes.size()));
   const at::Tensor exact = values.at(model.graph.outputs[0]);
   const auto distance = [&](const at::Tensor& y) { return (y.to(at::kDouble) - exact).abs().max().item<double>(); };
   GraphRunner runner(model.graph, model.example_inputs);
-  const double engine = distance(to_torch(runner.run(inputs)[0])), interpreter = distance(interpret(model.graph, inputs)[0]);
+  const double engine = distance(to_torch(runner.run(inputs)[0])),
+               interpreter = distance(interpret(model.graph, inputs)[0]);
   EXPECT_LT(engine, 2 * interpreter);
   EXPECT_LT(engine, 1e-3 * exact.abs().max().item<double>());
 }

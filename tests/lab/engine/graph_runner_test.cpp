@@ -27,8 +27,8 @@ double highest(const Model& model) { return model.input_dtypes[0] == DType::kI64
 void check_model(const Graph& graph, const Model& model, int64_t batch, int threads, const std::string& what) {
   Rng rng(static_cast<uint64_t>(batch), what);
   const bool ids = model.input_dtypes[0] == DType::kI64;
-  expect_same_as_interpreter(shaped(graph, with_batch(model, batch)), model.input_dtypes, rng, what, 1e-4, ids ? 0 : -1, highest(model),
-                             threads);
+  expect_same_as_interpreter(shaped(graph, with_batch(model, batch)), model.input_dtypes, rng, what, 1e-4, ids ? 0 : -1,
+                             highest(model), threads);
 }
 
 class EngineFamilies : public ::testing::TestWithParam<std::pair<const std::string, Json>> {};
@@ -55,11 +55,12 @@ INSTANTIATE_TEST_SUITE_P(Tiny, EngineFamilies, ::testing::ValuesIn(tiny_vision_c
 
 TEST(GraphRunnerNetworks, CoupledInEveryWay) {
   using Build = Network (*)();
-  for (Build build : {residual_network, depthwise_network, grouped_network, group_norm_network, concat_network, shuffle_network,
-                      gated_network, upsampling_network, attention_network, grouped_query_network}) {
+  for (Build build : {residual_network, depthwise_network, grouped_network, group_norm_network, concat_network,
+                      shuffle_network, gated_network, upsampling_network, attention_network, grouped_query_network}) {
     const Network network = build();
     Rng rng(0, "networks");
-    expect_same_as_interpreter(network.graph, std::vector<DType>(network.graph.inputs.size(), DType::kF32), rng, "network", 1e-4);
+    expect_same_as_interpreter(network.graph, std::vector<DType>(network.graph.inputs.size(), DType::kF32), rng,
+                               "network", 1e-4);
   }
 }
 
@@ -102,7 +103,9 @@ class RandomNetwork {
         values_.push_back(name);
         break;
       default:
-        net_.node("Activation", {from}, {name}, {}, {{"kind", std::vector<std::string>{"relu", "silu", "gelu", "hardswish", "elu", "erf"}[rng_.below(6)]}});
+        net_.node(
+            "Activation", {from}, {name}, {},
+            {{"kind", std::vector<std::string>{"relu", "silu", "gelu", "hardswish", "elu", "erf"}[rng_.below(6)]}});
         values_.push_back(name);
     }
   }
@@ -116,7 +119,8 @@ TEST(GraphRunnerNetworks, RandomFusedChains) {
   for (uint64_t seed = 0; seed < 150 && !::testing::Test::HasFailure(); ++seed) {
     const RandomNetwork network(seed);
     Rng rng(seed, "inputs");
-    expect_same_as_interpreter(network.graph(), {DType::kF32}, rng, fmt::format("seed {}", seed), 1e-4, -1, 1, 1 + static_cast<int>(seed % 2));
+    expect_same_as_interpreter(network.graph(), {DType::kF32}, rng, fmt::format("seed {}", seed), 1e-4, -1, 1,
+                               1 + static_cast<int>(seed % 2));
   }
 }
 

@@ -13,11 +13,13 @@ namespace {
 using Function = std::function<float(float)>;
 
 Function with_alpha(const Node& node, double otherwise, float (*function)(float, float)) {
-  return [function, alpha = static_cast<float>(node.real_or("alpha", otherwise))](float x) { return function(x, alpha); };
+  return
+      [function, alpha = static_cast<float>(node.real_or("alpha", otherwise))](float x) { return function(x, alpha); };
 }
 
 Function hard_sigmoid(const Node& node) {
-  const auto alpha = static_cast<float>(node.real_or("alpha", 0.2)), beta = static_cast<float>(node.real_or("beta", 0.5));
+  const auto alpha = static_cast<float>(node.real_or("alpha", 0.2)),
+             beta = static_cast<float>(node.real_or("beta", 0.5));
   return [alpha, beta](float x) { return std::clamp(x * alpha + beta, 0.0f, 1.0f); };
 }
 
@@ -39,7 +41,9 @@ Function function_of(const Node& node) {
       {"reciprocal", [](float x) { return 1 / x; }},
       {"log", [](float x) { return std::log(x); }},
       {"neg", [](float x) { return -x; }},
-      {"sign", [](float x) { return x > 0 ? 1.0f : x < 0 ? -1.0f : 0.0f; }},
+      {"sign", [](float x) { return x > 0   ? 1.0f
+                                    : x < 0 ? -1.0f
+                                            : 0.0f; }},
       {"floor", [](float x) { return std::floor(x); }},
       {"ceil", [](float x) { return std::ceil(x); }},
       {"round", [](float x) { return std::nearbyint(x); }},
@@ -47,7 +51,8 @@ Function function_of(const Node& node) {
       {"cos", [](float x) { return std::cos(x); }}};
   const std::string kind = node.text("kind");
   if (kind == "celu")
-    return with_alpha(node, 1, [](float x, float a) { return std::max(0.0f, x) + std::min(0.0f, a * std::expm1(x / a)); });
+    return with_alpha(node, 1,
+                      [](float x, float a) { return std::max(0.0f, x) + std::min(0.0f, a * std::expm1(x / a)); });
   if (kind == "hardsigmoid") return hard_sigmoid(node);
   const auto found = plain.find(kind);
   ESP_ASSERT(found != plain.end(), "activation {}", kind);
@@ -90,8 +95,13 @@ void through_dnnl(Lowering& l, const View& x, const Eltwise& eltwise) {
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   const dnnl::eltwise_forward::primitive_desc chosen(
-      {dnnl::prop_kind::forward_inference, eltwise.algorithm, flat, eltwise.alpha, eltwise.beta}, attributes, dnnl_cpu());
-  add_primitive(l, {dnnl::eltwise_forward(chosen), chosen.scratchpad_desc(), {{DNNL_ARG_SRC, x, flat}}, {{DNNL_ARG_DST, y, flat}}, {}});
+      {dnnl::prop_kind::forward_inference, eltwise.algorithm, flat, eltwise.alpha, eltwise.beta}, attributes,
+      dnnl_cpu());
+  add_primitive(l, {dnnl::eltwise_forward(chosen),
+                    chosen.scratchpad_desc(),
+                    {{DNNL_ARG_SRC, x, flat}},
+                    {{DNNL_ARG_DST, y, flat}},
+                    {}});
 }
 
 void through_vector_kernel(Lowering& l, const View& x, VectorActivation kernel) {

@@ -36,7 +36,8 @@ struct Heads {
 
   void block(const float* query, const float* key, const float* value, float* y, int64_t first, float* scores) const {
     const int64_t rows = std::min(kQueries, tokens - first), width = heads * size;
-    dnnl_sgemm('N', 'T', rows, keys, size, scale, query + first * q.by_token, q.by_token, key, k.by_token, 0, scores, keys);
+    dnnl_sgemm('N', 'T', rows, keys, size, scale, query + first * q.by_token, q.by_token, key, k.by_token, 0, scores,
+               keys);
     for (int64_t i = 0; i < rows; ++i) {
       if (causal) mask(scores + i * keys, first + i);
       softmax(scores + i * keys, keys);
@@ -52,8 +53,8 @@ struct Heads {
         const int64_t b = i / heads, h = i % heads;
         for (int64_t first = 0; first < tokens; first += kQueries)
           block(p.input<float>(0) + b * q.by_batch + h * size, p.input<float>(1) + b * k.by_batch + h / group * size,
-                p.input<float>(2) + b * v.by_batch + h / group * size, p.output<float>(0) + b * tokens * heads * size + h * size,
-                first, scores);
+                p.input<float>(2) + b * v.by_batch + h / group * size,
+                p.output<float>(0) + b * tokens * heads * size + h * size, first, scores);
       }
     });
   }
@@ -70,12 +71,23 @@ void lower_attention(Lowering& l) {
   const View q = rows_of(l, 0), k = rows_of(l, 1), v = rows_of(l, 2);
   const View y = l.make(DType::kF32, q.shape);
   const int64_t size = l.node().integer("head_size");
-  const Heads heads{q.shape[0], q.shape[1], k.shape[1], q.shape[2] / size, k.shape[2] / size, size,
-                    l.node().integer_or("window", 0), static_cast<float>(l.node().real("scale")), l.node().flag_or("causal", true),
-                    Rows(q), Rows(k), Rows(v), vector_kernels().softmax};
+  const Heads heads{q.shape[0],
+                    q.shape[1],
+                    k.shape[1],
+                    q.shape[2] / size,
+                    k.shape[2] / size,
+                    size,
+                    l.node().integer_or("window", 0),
+                    static_cast<float>(l.node().real("scale")),
+                    l.node().flag_or("causal", true),
+                    Rows(q),
+                    Rows(k),
+                    Rows(v),
+                    vector_kernels().softmax};
   const int64_t slots = heads.batch * heads.heads;
-  l.step({q, k, v}, {y}, [heads](const StepPointers& p) { heads.run(p); },
-         static_cast<uint64_t>(slots * kQueries * heads.keys) * sizeof(float));
+  l.step(
+      {q, k, v}, {y}, [heads](const StepPointers& p) { heads.run(p); },
+      static_cast<uint64_t>(slots * kQueries * heads.keys) * sizeof(float));
   l.set_output(0, y);
 }
 const RegisterLowering attention("Attention", lower_attention);
@@ -112,7 +124,8 @@ void lower_rotary(Lowering& l) {
   l.step({x}, {y}, [rotation, rows = x.shape[0] * tokens, tokens, heads](const StepPointers& p) {
     parallel_parts(rows, rows * heads * rotation->size, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin * heads; i < end * heads; ++i)
-        rotation->head(p.input<float>(0) + i * rotation->size, p.output<float>(0) + i * rotation->size, i / heads % tokens);
+        rotation->head(p.input<float>(0) + i * rotation->size, p.output<float>(0) + i * rotation->size,
+                       i / heads % tokens);
     });
   });
   l.set_output(0, y);

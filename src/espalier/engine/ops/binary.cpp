@@ -46,7 +46,8 @@ void arithmetic(Lowering& l, const Fn& fn) {
   if (type == DType::kF32) return combine<float, float>(l, a, b, type, fn);
   if (type == DType::kI64) return combine<int64_t, int64_t>(l, a, b, type, fn);
   // Sums and products of truth values are truth values.
-  combine<uint8_t, uint8_t>(l, a, b, type, [fn](uint8_t p, uint8_t q) { return static_cast<uint8_t>(fn(int{p}, int{q}) != 0); });
+  combine<uint8_t, uint8_t>(l, a, b, type,
+                            [fn](uint8_t p, uint8_t q) { return static_cast<uint8_t>(fn(int{p}, int{q}) != 0); });
 }
 
 template <typename T>
@@ -67,8 +68,10 @@ const RegisterLowering add("Add", [](Lowering& l) { arithmetic(l, [](auto a, aut
 const RegisterLowering sub("Sub", [](Lowering& l) { arithmetic(l, [](auto a, auto b) { return a - b; }); });
 const RegisterLowering mul("Mul", [](Lowering& l) { arithmetic(l, [](auto a, auto b) { return a * b; }); });
 // A NaN stays one.
-const RegisterLowering max("Max", [](Lowering& l) { arithmetic(l, [](auto a, auto b) { return a > b || a != a ? a : b; }); });
-const RegisterLowering min("Min", [](Lowering& l) { arithmetic(l, [](auto a, auto b) { return a < b || a != a ? a : b; }); });
+const RegisterLowering max("Max",
+                           [](Lowering& l) { arithmetic(l, [](auto a, auto b) { return a > b || a != a ? a : b; }); });
+const RegisterLowering min("Min",
+                           [](Lowering& l) { arithmetic(l, [](auto a, auto b) { return a < b || a != a ? a : b; }); });
 
 const RegisterLowering div("Div", [](Lowering& l) {
   const View a = l.as_type(l.input(0), DType::kF32), b = l.as_type(l.input(1), DType::kF32);
@@ -82,7 +85,8 @@ void lower_pow(Lowering& l) {
     const View constant = l.as_type(exponent, DType::kF32), x = l.as_type(l.input(0), DType::kF32);
     const float value = *reinterpret_cast<const float*>(l.constant_bytes(constant));
     if (value == 2) return combine<float, float>(l, x, constant, DType::kF32, [](float a, float) { return a * a; });
-    if (value == 0.5f) return combine<float, float>(l, x, constant, DType::kF32, [](float a, float) { return std::sqrt(a); });
+    if (value == 0.5f)
+      return combine<float, float>(l, x, constant, DType::kF32, [](float a, float) { return std::sqrt(a); });
   }
   arithmetic(l, [](auto a, auto b) { return power(a, b); });
 }
@@ -122,7 +126,8 @@ void where_as(Lowering& l, const View& truth, const View& a, const View& b) {
     T* to = p.output<T>(0);
     loop.run([&](const Broadcast<3>::Row& row) {
       for (int64_t i = 0; i < row.count; ++i)
-        to[row.to + i] = chosen[row.from[0] + i * row.by[0]] ? yes[row.from[1] + i * row.by[1]] : no[row.from[2] + i * row.by[2]];
+        to[row.to + i] =
+            chosen[row.from[0] + i * row.by[0]] ? yes[row.from[1] + i * row.by[1]] : no[row.from[2] + i * row.by[2]];
     });
   });
   l.set_output(0, y);
@@ -130,7 +135,8 @@ void where_as(Lowering& l, const View& truth, const View& a, const View& b) {
 
 void lower_where(Lowering& l) {
   const DType type = promoted(l.input(1).dtype, l.input(2).dtype);
-  const View truth = l.as_type(l.input(0), DType::kBool), a = l.as_type(l.input(1), type), b = l.as_type(l.input(2), type);
+  const View truth = l.as_type(l.input(0), DType::kBool), a = l.as_type(l.input(1), type),
+             b = l.as_type(l.input(2), type);
   if (type == DType::kF32) return where_as<float>(l, truth, a, b);
   if (type == DType::kI64) return where_as<int64_t>(l, truth, a, b);
   where_as<uint8_t>(l, truth, a, b);

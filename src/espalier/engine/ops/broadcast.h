@@ -14,7 +14,7 @@ template <size_t kInputs>
 class Broadcast {
  public:
   struct Row {
-    int64_t to = 0;                           // the output's elements are a run
+    int64_t to = 0;                             // the output's elements are a run
     std::array<int64_t, kInputs> from{}, by{};  // where each input's begin, and their strides
     int64_t count = 0;
   };

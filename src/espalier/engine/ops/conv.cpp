@@ -30,12 +30,17 @@ void lower(Lowering& l) {
 
   const dnnl::memory::desc any(dims, dnnl::memory::data_type::f32, dnnl::memory::format_tag::any);
   const auto bias = values.bias.empty() ? dnnl::memory::desc() : dnnl_desc({outputs}, {1});
-  const Conv::desc desc(dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, dnnl_desc(x), any, bias,
-                        dnnl_desc(shape, strides), window.strides, window.dilations, window.begin, window.end);
+  const Conv::desc desc(dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, dnnl_desc(x), any,
+                        bias, dnnl_desc(shape, strides), window.strides, window.dilations, window.begin, window.end);
   const Conv::primitive_desc chosen(desc, tail.attributes, dnnl_cpu());
-  Primitive primitive{Conv(chosen), chosen.scratchpad_desc(), std::move(tail.operands), {{DNNL_ARG_DST, y, dnnl_desc(shape, strides)}}, {}};
+  Primitive primitive{Conv(chosen),
+                      chosen.scratchpad_desc(),
+                      std::move(tail.operands),
+                      {{DNNL_ARG_DST, y, dnnl_desc(shape, strides)}},
+                      {}};
   primitive.inputs.push_back({DNNL_ARG_SRC, x, dnnl_desc(x)});
-  primitive.fixed.emplace_back(DNNL_ARG_WEIGHTS, dnnl_weights(values.weight, dnnl_desc(dims, contiguous_strides(dims)), chosen.weights_desc()));
+  primitive.fixed.emplace_back(
+      DNNL_ARG_WEIGHTS, dnnl_weights(values.weight, dnnl_desc(dims, contiguous_strides(dims)), chosen.weights_desc()));
   if (!values.bias.empty()) primitive.fixed.emplace_back(DNNL_ARG_BIAS, dnnl_weights(values.bias, bias, bias));
   add_primitive(l, std::move(primitive));
 }

@@ -1,5 +1,5 @@
-// ConvTranspose through oneDNN's deconvolution, channels last. What output_padding adds takes away from the padding at the
-// end, which may become negative.
+// ConvTranspose through oneDNN's deconvolution, channels last. What output_padding adds takes away from the padding at
+// the end, which may become negative.
 #include "espalier/engine/ops/dnnl_tools.h"
 #include "espalier/engine/ops/windows.h"
 
@@ -26,12 +26,14 @@ Primitive deconvolution(const View& x, const View& y, const WindowDims& window, 
   }
   const dnnl::memory::desc any(dims, dnnl::memory::data_type::f32, dnnl::memory::format_tag::any);
   const auto bias = values.bias.empty() ? dnnl::memory::desc() : dnnl_desc({s.group * s.out}, {1});
-  const Deconv::desc desc(dnnl::prop_kind::forward_inference, dnnl::algorithm::deconvolution_direct, dnnl_desc(x), any, bias,
-                          dnnl_desc(y), window.strides, window.dilations, window.begin, window.end);
+  const Deconv::desc desc(dnnl::prop_kind::forward_inference, dnnl::algorithm::deconvolution_direct, dnnl_desc(x), any,
+                          bias, dnnl_desc(y), window.strides, window.dilations, window.begin, window.end);
   const Deconv::primitive_desc chosen(desc, tail.attributes, dnnl_cpu());
-  Primitive primitive{Deconv(chosen), chosen.scratchpad_desc(), std::move(tail.operands), {{DNNL_ARG_DST, y, dnnl_desc(y)}}, {}};
+  Primitive primitive{
+      Deconv(chosen), chosen.scratchpad_desc(), std::move(tail.operands), {{DNNL_ARG_DST, y, dnnl_desc(y)}}, {}};
   primitive.inputs.push_back({DNNL_ARG_SRC, x, dnnl_desc(x)});
-  primitive.fixed.emplace_back(DNNL_ARG_WEIGHTS, dnnl_weights(values.weight, dnnl_desc(dims, strides), chosen.weights_desc()));
+  primitive.fixed.emplace_back(DNNL_ARG_WEIGHTS,
+                               dnnl_weights(values.weight, dnnl_desc(dims, strides), chosen.weights_desc()));
   if (!values.bias.empty()) primitive.fixed.emplace_back(DNNL_ARG_BIAS, dnnl_weights(values.bias, bias, bias));
   return primitive;
 }

@@ -27,8 +27,8 @@ struct Execution {
     if (scratch) scratch.set_data_handle(p.scratch);
   }
   void run() {
-    const auto status = dnnl_primitive_execute(primitive.get(), stream.get(), static_cast<int>(arguments.size()),
-                                               arguments.data());
+    const auto status =
+        dnnl_primitive_execute(primitive.get(), stream.get(), static_cast<int>(arguments.size()), arguments.data());
     ESP_ASSERT(status == dnnl_success, "oneDNN: status {}", static_cast<int>(status));
   }
 };
@@ -38,7 +38,8 @@ void add_memory(Execution& execution, std::vector<dnnl::memory>& list, int id, c
   execution.arguments.push_back({id, list.back().get()});
 }
 
-std::vector<float> channel_param(const Graph& graph, const Node& node, const char* role, int64_t channels, float otherwise) {
+std::vector<float> channel_param(const Graph& graph, const Node& node, const char* role, int64_t channels,
+                                 float otherwise) {
   if (!node.has_param(role)) return std::vector<float>(static_cast<size_t>(channels), otherwise);
   return graph.parameter_of(node, role).load().to_floats();
 }
@@ -124,11 +125,13 @@ void add_primitive(Lowering& lowering, Primitive primitive) {
   std::vector<View> inputs, outputs;
   for (const PrimitiveArg& arg : primitive.inputs) inputs.push_back(arg.view);
   for (const PrimitiveArg& arg : primitive.outputs) outputs.push_back(arg.view);
-  lowering.step(std::move(inputs), std::move(outputs), [execution](const StepPointers&) { execution->run(); }, scratch,
-                [execution](const StepPointers& p) { execution->bind(p); });
+  lowering.step(
+      std::move(inputs), std::move(outputs), [execution](const StepPointers&) { execution->run(); }, scratch,
+      [execution](const StepPointers& p) { execution->bind(p); });
 }
 
-dnnl::memory dnnl_weights(const std::vector<float>& values, const dnnl::memory::desc& from, const dnnl::memory::desc& to) {
+dnnl::memory dnnl_weights(const std::vector<float>& values, const dnnl::memory::desc& from,
+                          const dnnl::memory::desc& to) {
   dnnl::memory result(to, dnnl_cpu());
   if (from == to) {
     std::memcpy(result.get_data_handle(), values.data(), values.size() * sizeof(float));
@@ -142,8 +145,10 @@ dnnl::memory dnnl_weights(const std::vector<float>& values, const dnnl::memory::
 }
 
 ChannelAffine batch_norm_affine(const Graph& graph, const Node& node, int64_t channels) {
-  const auto weight = channel_param(graph, node, "weight", channels, 1), bias = channel_param(graph, node, "bias", channels, 0),
-             mean = channel_param(graph, node, "mean", channels, 0), var = channel_param(graph, node, "var", channels, 1);
+  const auto weight = channel_param(graph, node, "weight", channels, 1),
+             bias = channel_param(graph, node, "bias", channels, 0),
+             mean = channel_param(graph, node, "mean", channels, 0),
+             var = channel_param(graph, node, "var", channels, 1);
   ChannelAffine affine;
   for (size_t c = 0; c < static_cast<size_t>(channels); ++c) {
     const double scale = weight[c] / std::sqrt(static_cast<double>(var[c]) + node.real("epsilon"));

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <oneapi/dnnl/dnnl.hpp>
-
 #include <optional>
 #include <utility>
 #include <vector>
@@ -22,8 +21,8 @@ struct Eltwise {
   float alpha = 0, beta = 0;
 };
 std::optional<Eltwise> dnnl_eltwise(const Node& activation);
-// Our own kernel where it is so much faster than oneDNN's (SiLU: 0.25 against 0.55 ns an element, AVX-512) that a pass of
-// its own pays. Null: none.
+// Our own kernel where it is so much faster than oneDNN's (SiLU: 0.25 against 0.55 ns an element, AVX-512) that a pass
+// of its own pays. Null: none.
 using VectorActivation = void (*)(const float* x, int64_t n, float* y);
 VectorActivation vector_activation(const Node& activation);
 inline bool is_post_op(const Node& activation) { return dnnl_eltwise(activation) && !vector_activation(activation); }
@@ -52,7 +51,8 @@ struct Primitive {
 void add_primitive(Lowering& lowering, Primitive primitive);
 
 // Weights in the order of `from`, as the primitive wants them. Keeps `values` alive where it may use them as they are.
-dnnl::memory dnnl_weights(const std::vector<float>& values, const dnnl::memory::desc& from, const dnnl::memory::desc& to);
+dnnl::memory dnnl_weights(const std::vector<float>& values, const dnnl::memory::desc& from,
+                          const dnnl::memory::desc& to);
 
 // scale · w + shift over the outputs of the weights, from a BatchNorm node.
 struct ChannelAffine {

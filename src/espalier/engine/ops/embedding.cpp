@@ -17,7 +17,8 @@ void lower_embedding(Lowering& l) {
     const std::byte* from = table.bytes();
     const size_t bytes = static_cast<size_t>(width) * sizeof(float);
     for (int64_t i = 0; i < count; ++i) {
-      if (id[i] < 0 || id[i] >= rows) throw UserError(name, "id", fmt::format("0 to {}", rows - 1), fmt::format("{}", id[i]));
+      if (id[i] < 0 || id[i] >= rows)
+        throw UserError(name, "id", fmt::format("0 to {}", rows - 1), fmt::format("{}", id[i]));
       std::memcpy(p.out[0] + static_cast<size_t>(i) * bytes, from + static_cast<size_t>(id[i]) * bytes, bytes);
     }
   });

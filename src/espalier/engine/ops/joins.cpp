@@ -10,7 +10,8 @@ namespace {
 // Channels last if an input of three or four dims is.
 Shape strides_like(const std::vector<View>& inputs, const Shape& shape) {
   for (const View& input : inputs)
-    if (input.rank() == shape.size() && is_channels_last(input) && !is_contiguous(input)) return channels_last_strides(shape);
+    if (input.rank() == shape.size() && is_channels_last(input) && !is_contiguous(input))
+      return channels_last_strides(shape);
   return contiguous_strides(shape);
 }
 

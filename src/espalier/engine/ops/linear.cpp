@@ -22,10 +22,12 @@ void lower(Lowering& l) {
   const dnnl::matmul::desc desc =
       values.bias.empty() ? dnnl::matmul::desc(x_desc, any, y_desc) : dnnl::matmul::desc(x_desc, any, bias, y_desc);
   const dnnl::matmul::primitive_desc chosen(desc, tail.attributes, dnnl_cpu());
-  Primitive primitive{dnnl::matmul(chosen), chosen.scratchpad_desc(), std::move(tail.operands), {{DNNL_ARG_DST, y, y_desc}}, {}};
+  Primitive primitive{
+      dnnl::matmul(chosen), chosen.scratchpad_desc(), std::move(tail.operands), {{DNNL_ARG_DST, y, y_desc}}, {}};
   primitive.inputs.push_back({DNNL_ARG_SRC, x, x_desc});
   primitive.fixed.emplace_back(
-      DNNL_ARG_WEIGHTS, dnnl_weights(values.weight, dnnl_desc({in, out}, transposed ? Shape{out, 1} : Shape{1, in}), chosen.weights_desc()));
+      DNNL_ARG_WEIGHTS, dnnl_weights(values.weight, dnnl_desc({in, out}, transposed ? Shape{out, 1} : Shape{1, in}),
+                                     chosen.weights_desc()));
   if (!values.bias.empty()) primitive.fixed.emplace_back(DNNL_ARG_BIAS, dnnl_weights(values.bias, bias, bias));
   add_primitive(l, std::move(primitive));
 }

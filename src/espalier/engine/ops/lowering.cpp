@@ -72,7 +72,8 @@ void Lowering::set_output(size_t i, View view) {
 
 void Lowering::finish() {
   for (ValueId input : fused_->inputs)
-    if (--uses_[static_cast<size_t>(input)] == 0) --program_.storages[static_cast<size_t>(value(input).storage)].references;
+    if (--uses_[static_cast<size_t>(input)] == 0)
+      --program_.storages[static_cast<size_t>(value(input).storage)].references;
 }
 
 Tensor Lowering::param(const std::string& role) const {

@@ -19,8 +19,8 @@ struct FusedNode {
   const Node* node = nullptr;
   const Node* batch_norm = nullptr;  // right after it, to be folded into the weights
   struct Tail {
-    const Node* node;         // Activation, or Add
-    ValueId other = -1;       // of Add: what is added
+    const Node* node;    // Activation, or Add
+    ValueId other = -1;  // of Add: what is added
   };
   std::vector<Tail> tail;
   std::vector<ValueId> inputs, outputs;  // of the whole
@@ -46,11 +46,11 @@ using StepFunction = std::function<void(const StepPointers&)>;
 
 struct Storage {
   uint64_t bytes = 0;
-  std::shared_ptr<const void> owner;      // of a constant
-  const std::byte* constant = nullptr;    // null: computed in every run
-  int references = 0;                     // values that live in it, while the program is made
-  int first_step = -1, last_step = -1;    // of the program, -1: the inputs
-  uint64_t offset = 0;                    // in the workspace
+  std::shared_ptr<const void> owner;    // of a constant
+  const std::byte* constant = nullptr;  // null: computed in every run
+  int references = 0;                   // values that live in it, while the program is made
+  int first_step = -1, last_step = -1;  // of the program, -1: the inputs
+  uint64_t offset = 0;                  // in the workspace
 };
 
 struct Step {
@@ -85,7 +85,9 @@ class Lowering {
   const View& input(size_t i) const { return values_[static_cast<size_t>(node().inputs.at(i))]; }
   const View& value(ValueId id) const { return values_[static_cast<size_t>(id)]; }
   const Shape& output_shape(size_t i = 0) const;  // of the node itself
-  size_t axis(int64_t given, size_t rank) const { return static_cast<size_t>(given < 0 ? given + static_cast<int64_t>(rank) : given); }
+  size_t axis(int64_t given, size_t rank) const {
+    return static_cast<size_t>(given < 0 ? given + static_cast<int64_t>(rank) : given);
+  }
   void set_output(size_t i, View view);  // of the fused whole
 
   Tensor param(const std::string& role) const;  // fp32

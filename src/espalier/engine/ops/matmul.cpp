@@ -19,7 +19,8 @@ bool fits(const View& view) {
   const size_t r = view.rank();
   for (size_t d = 0; d < r; ++d)
     if (view.shape[d] > 1 && view.strides[d] <= 0) return false;
-  const int64_t m = view.shape[r - 2], n = view.shape[r - 1], by_row = view.strides[r - 2], by_column = view.strides[r - 1];
+  const int64_t m = view.shape[r - 2], n = view.shape[r - 1], by_row = view.strides[r - 2],
+                by_column = view.strides[r - 1];
   return (by_column == 1 && by_row >= n) || (by_row == 1 && by_column >= m);
 }
 
@@ -40,14 +41,20 @@ void lower(Lowering& l) {
   const View y = l.make(DType::kF32, shape);
   l.set_output(0, y);
   if (a.count() == 0 || b.count() == 0) {
-    l.step({a, b}, {y}, [bytes = static_cast<size_t>(y.count()) * sizeof(float)](const StepPointers& p) { std::memset(p.out[0], 0, bytes); });
+    l.step({a, b}, {y}, [bytes = static_cast<size_t>(y.count()) * sizeof(float)](const StepPointers& p) {
+      std::memset(p.out[0], 0, bytes);
+    });
     return;
   }
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  const dnnl::matmul::primitive_desc chosen(dnnl::matmul::desc(dnnl_desc(a), dnnl_desc(b), dnnl_desc(y)), attributes, dnnl_cpu());
-  add_primitive(l, {dnnl::matmul(chosen), chosen.scratchpad_desc(),
-                    {{DNNL_ARG_SRC, a, dnnl_desc(a)}, {DNNL_ARG_WEIGHTS, b, dnnl_desc(b)}}, {{DNNL_ARG_DST, y, dnnl_desc(y)}}, {}});
+  const dnnl::matmul::primitive_desc chosen(dnnl::matmul::desc(dnnl_desc(a), dnnl_desc(b), dnnl_desc(y)), attributes,
+                                            dnnl_cpu());
+  add_primitive(l, {dnnl::matmul(chosen),
+                    chosen.scratchpad_desc(),
+                    {{DNNL_ARG_SRC, a, dnnl_desc(a)}, {DNNL_ARG_WEIGHTS, b, dnnl_desc(b)}},
+                    {{DNNL_ARG_DST, y, dnnl_desc(y)}},
+                    {}});
 }
 
 const RegisterLowering registered("MatMul", lower);

@@ -14,7 +14,8 @@ void lower_batch_norm(Lowering& l) {
   const ChannelAffine affine = batch_norm_affine(l.graph(), l.node(), x.shape[1]);
   Shape along(x.rank() - 1, 1);
   along[0] = x.shape[1];
-  const View scale = l.constant(Tensor::from_floats(along, affine.scale)), shift = l.constant(Tensor::from_floats(along, affine.shift));
+  const View scale = l.constant(Tensor::from_floats(along, affine.scale)),
+             shift = l.constant(Tensor::from_floats(along, affine.shift));
   const View y = elementwise_output(l, DType::kF32, x.shape, {x});
   const Broadcast<3> loop(y, {x, scale, shift});
   const float least = l.fused().tail.empty() ? -std::numeric_limits<float>::infinity() : 0;  // a relu follows
@@ -26,7 +27,8 @@ void lower_batch_norm(Lowering& l) {
       if (row.by[1] == 1) {
         for (int64_t i = 0; i < row.count; ++i) to[row.to + i] = std::max(least, xs[i] * as[i] + bs[i]);
       } else {
-        for (int64_t i = 0; i < row.count; ++i) to[row.to + i] = std::max(least, xs[i] * as[i * row.by[1]] + bs[i * row.by[2]]);
+        for (int64_t i = 0; i < row.count; ++i)
+          to[row.to + i] = std::max(least, xs[i] * as[i * row.by[1]] + bs[i * row.by[2]]);
       }
     });
   });
@@ -65,19 +67,23 @@ struct NormParams {
   std::vector<float> weight, bias, mask;  // empty: none
   double epsilon;
   explicit NormParams(const Lowering& l)
-      : weight(optional_floats(l, "weight")), bias(optional_floats(l, "bias")), mask(optional_floats(l, "mask")),
+      : weight(optional_floats(l, "weight")),
+        bias(optional_floats(l, "bias")),
+        mask(optional_floats(l, "mask")),
         epsilon(l.node().real("epsilon")) {}
   static const float* data(const std::vector<float>& values) { return values.empty() ? nullptr : values.data(); }
 };
 
-// Channels [first, first + runs) of one sample. What the mask leaves out is 0 before the bias and, with a bias, after it.
+// Channels [first, first + runs) of one sample. What the mask leaves out is 0 before the bias and, with a bias, after
+// it.
 void normalise(const float* x, float* y, const NormParams& n, int64_t first, int64_t runs, int64_t positions) {
   const float* mask = n.mask.empty() ? nullptr : n.mask.data() + first;
   const Moments m = moments(x, mask, runs, positions, n.epsilon);
   for (int64_t r = 0; r < runs; ++r) {
     const auto channel = static_cast<size_t>(first + r);
     const float kept = mask && mask[r] == 0 ? 0.0f : 1.0f;
-    const float scale = kept * m.scale * (n.weight.empty() ? 1 : n.weight[channel]), shift = kept * (n.bias.empty() ? 0 : n.bias[channel]);
+    const float scale = kept * m.scale * (n.weight.empty() ? 1 : n.weight[channel]),
+                shift = kept * (n.bias.empty() ? 0 : n.bias[channel]);
     for (int64_t i = r * positions; i < (r + 1) * positions; ++i) y[i] = (x[i] - m.mean) * scale + shift;
   }
 }
@@ -99,7 +105,8 @@ void lower_layer_norm(Lowering& l) {
   const auto n = std::make_shared<const NormParams>(l);
   const int64_t width = l.node().integer_or("head_size", 0) > 0 ? l.node().integer("head_size") : x.shape.back();
   if (!n->mask.empty() && width == x.shape.back())
-    return over_rows(l, x, width, [n, width](const float* in, float* out, int64_t) { normalise(in, out, *n, 0, width, 1); });
+    return over_rows(l, x, width,
+                     [n, width](const float* in, float* out, int64_t) { normalise(in, out, *n, 0, width, 1); });
   over_rows(l, x, width, [n, width, kernel = vector_kernels().layer_norm](const float* in, float* out, int64_t) {
     kernel(in, NormParams::data(n->weight), NormParams::data(n->bias), width, static_cast<float>(n->epsilon), out);
   });
@@ -141,8 +148,11 @@ void over_channel_groups(Lowering& l, int64_t groups) {
     normalise(in, out, *n, row % groups * runs, runs, positions);
   });
 }
-const RegisterLowering group_norm("GroupNorm", [](Lowering& l) { over_channel_groups(l, l.node().integer("num_groups")); });
-const RegisterLowering instance_norm("InstanceNorm", [](Lowering& l) { over_channel_groups(l, std::max<int64_t>(1, l.input(0).shape[1])); });
+const RegisterLowering group_norm("GroupNorm",
+                                  [](Lowering& l) { over_channel_groups(l, l.node().integer("num_groups")); });
+const RegisterLowering instance_norm("InstanceNorm", [](Lowering& l) {
+  over_channel_groups(l, std::max<int64_t>(1, l.input(0).shape[1]));
+});
 
 }  // namespace
 }  // namespace espalier

@@ -55,11 +55,12 @@ struct Pool {
 
   void run(const float* x, float* y) const {
     const Axis &h = axes[0], &w = axes[1];
-    parallel_parts(batch * h.out, batch * h.out * w.out * channels * h.kernel * w.kernel, [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row)
-        for (int64_t left = 0; left < w.out; ++left)
-          window(x + row / h.out * h.in * w.in * channels, y + (row * w.out + left) * channels, row % h.out, left);
-    });
+    parallel_parts(
+        batch * h.out, batch * h.out * w.out * channels * h.kernel * w.kernel, [&](int64_t begin, int64_t end) {
+          for (int64_t row = begin; row < end; ++row)
+            for (int64_t left = 0; left < w.out; ++left)
+              window(x + row / h.out * h.in * w.in * channels, y + (row * w.out + left) * channels, row % h.out, left);
+        });
   }
 };
 

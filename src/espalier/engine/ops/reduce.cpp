@@ -134,8 +134,10 @@ template <bool kMaximum>
 void lower_extreme(Lowering& l) {
   check_not_empty(l);
   const View& x = l.input(0);
-  if (x.dtype == DType::kF32) return reduce<float, float>(l, x, axes_of(l), keeps(l), x.dtype, Extreme<float, kMaximum>{});
-  if (x.dtype == DType::kI64) return reduce<int64_t, int64_t>(l, x, axes_of(l), keeps(l), x.dtype, Extreme<int64_t, kMaximum>{});
+  if (x.dtype == DType::kF32)
+    return reduce<float, float>(l, x, axes_of(l), keeps(l), x.dtype, Extreme<float, kMaximum>{});
+  if (x.dtype == DType::kI64)
+    return reduce<int64_t, int64_t>(l, x, axes_of(l), keeps(l), x.dtype, Extreme<int64_t, kMaximum>{});
   reduce<uint8_t, uint8_t>(l, x, axes_of(l), keeps(l), x.dtype, Extreme<uint8_t, kMaximum>{});
 }
 
@@ -161,7 +163,8 @@ int64_t first_largest(const T* x, int64_t stride, int64_t count) {
 void lower_arg_max(Lowering& l) {
   check_not_empty(l);
   const View& x = l.input(0);
-  if (x.dtype == DType::kF32) return reduce<float, int64_t>(l, x, axes_of(l), keeps(l), DType::kI64, first_largest<float>);
+  if (x.dtype == DType::kF32)
+    return reduce<float, int64_t>(l, x, axes_of(l), keeps(l), DType::kI64, first_largest<float>);
   reduce<int64_t, int64_t>(l, l.as_type(x, DType::kI64), axes_of(l), keeps(l), DType::kI64, first_largest<int64_t>);
 }
 
@@ -178,7 +181,8 @@ const RegisterLowering minimum("ReduceMin", lower_extreme<false>);
 const RegisterLowering arg_max("ArgMax", lower_arg_max);
 const RegisterLowering global_average("GlobalAveragePool", [](Lowering& l) { mean_over(l, spatial_axes(l), true); });
 const RegisterLowering global_max("GlobalMaxPool", [](Lowering& l) {
-  reduce<float, float>(l, l.as_type(l.input(0), DType::kF32), spatial_axes(l), true, DType::kF32, Extreme<float, true>{});
+  reduce<float, float>(l, l.as_type(l.input(0), DType::kF32), spatial_axes(l), true, DType::kF32,
+                       Extreme<float, true>{});
 });
 
 }  // namespace

@@ -52,8 +52,9 @@ std::vector<Axis> axes_of(const Lowering& l, const Shape& x) {
     Axis axis;
     axis.in = x[d];
     axis.out = l.output_shape()[d];
-    axis.scale = l.node().attributes.count("sizes") ? static_cast<double>(axis.out) / static_cast<double>(axis.in)
-                                                    : std::get<std::vector<double>>(l.node().attributes.at("scales"))[d - 2];
+    axis.scale = l.node().attributes.count("sizes")
+                     ? static_cast<double>(axis.out) / static_cast<double>(axis.in)
+                     : std::get<std::vector<double>>(l.node().attributes.at("scales"))[d - 2];
     place(axis, l.node());
     axes.push_back(std::move(axis));
   }
@@ -81,17 +82,19 @@ void resize_row(const float* top, const float* bottom, float share, const Axis& 
 void lower(Lowering& l) {
   const View x = l.channels_last(l.as_type(l.input(0), DType::kF32));
   const View y = l.make(DType::kF32, l.output_shape(), channels_last_strides(l.output_shape()));
-  l.step({x}, {y}, [axes = axes_of(l, x.shape), batch = x.shape[0], channels = x.shape[1], work = y.count() * 4](const StepPointers& p) {
-    const Axis &h = axes[0], &w = axes[1];
-    parallel_parts(batch * h.out, work, [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        const float* picture = p.input<float>(0) + row / h.out * h.in * w.in * channels;
-        const auto i = static_cast<size_t>(row % h.out);
-        resize_row(picture + h.low[i] * w.in * channels, picture + h.high[i] * w.in * channels, h.share[i], w, channels,
-                   p.output<float>(0) + row * w.out * channels);
-      }
-    });
-  });
+  l.step({x}, {y},
+         [axes = axes_of(l, x.shape), batch = x.shape[0], channels = x.shape[1],
+          work = y.count() * 4](const StepPointers& p) {
+           const Axis &h = axes[0], &w = axes[1];
+           parallel_parts(batch * h.out, work, [&](int64_t begin, int64_t end) {
+             for (int64_t row = begin; row < end; ++row) {
+               const float* picture = p.input<float>(0) + row / h.out * h.in * w.in * channels;
+               const auto i = static_cast<size_t>(row % h.out);
+               resize_row(picture + h.low[i] * w.in * channels, picture + h.high[i] * w.in * channels, h.share[i], w,
+                          channels, p.output<float>(0) + row * w.out * channels);
+             }
+           });
+         });
   l.set_output(0, y);
 }
 

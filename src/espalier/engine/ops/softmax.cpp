@@ -19,7 +19,8 @@ void lower(Lowering& l) {
     parallel_parts(rows, rows * width * 8, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
         float* to = p.output<float>(0) + r * width;
-        if (p.out[0] != p.in[0]) std::memcpy(to, p.input<float>(0) + r * width, static_cast<size_t>(width) * sizeof(float));
+        if (p.out[0] != p.in[0])
+          std::memcpy(to, p.input<float>(0) + r * width, static_cast<size_t>(width) * sizeof(float));
         softmax(to, width);
       }
     });

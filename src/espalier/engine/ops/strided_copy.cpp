@@ -102,10 +102,14 @@ void StridedCopy::run_as(const T* source, T* target) const {
 void StridedCopy::run(const std::byte* source, std::byte* target) const {
   if (std::count(outer_.begin(), outer_.end(), 0) > 0 || rows_ == 0 || columns_ == 0) return;
   switch (size_) {
-    case 1: return run_as(reinterpret_cast<const uint8_t*>(source), reinterpret_cast<uint8_t*>(target));
-    case 4: return run_as(reinterpret_cast<const uint32_t*>(source), reinterpret_cast<uint32_t*>(target));
-    case 8: return run_as(reinterpret_cast<const uint64_t*>(source), reinterpret_cast<uint64_t*>(target));
-    default: ESP_ASSERT(false, "elements of {} bytes", size_);
+    case 1:
+      return run_as(reinterpret_cast<const uint8_t*>(source), reinterpret_cast<uint8_t*>(target));
+    case 4:
+      return run_as(reinterpret_cast<const uint32_t*>(source), reinterpret_cast<uint32_t*>(target));
+    case 8:
+      return run_as(reinterpret_cast<const uint64_t*>(source), reinterpret_cast<uint64_t*>(target));
+    default:
+      ESP_ASSERT(false, "elements of {} bytes", size_);
   }
 }
 

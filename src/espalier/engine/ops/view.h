@@ -1,5 +1,5 @@
-// A value of a compiled graph: elements of a storage under strides, so that Transpose, Slice, Expand and their like cost
-// nothing and channels-last pictures are only another order of strides.
+// A value of a compiled graph: elements of a storage under strides, so that Transpose, Slice, Expand and their like
+// cost nothing and channels-last pictures are only another order of strides.
 #pragma once
 
 #include <cstdint>

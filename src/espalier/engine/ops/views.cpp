@@ -35,7 +35,8 @@ const RegisterLowering expand("Expand", [](Lowering& l) {
 
 // A stride may be negative for a reversed axis; steps copy such views before they use them.
 const RegisterLowering slice("Slice", [](Lowering& l) {
-  const auto &axes = l.node().integers("axes"), &starts = l.node().integers("starts"), &ends = l.node().integers("ends");
+  const auto &axes = l.node().integers("axes"), &starts = l.node().integers("starts"),
+             &ends = l.node().integers("ends");
   const auto steps = l.node().integers_or("steps", Shape(axes.size(), 1));
   View y = l.input(0);
   for (size_t i = 0; i < axes.size(); ++i) {

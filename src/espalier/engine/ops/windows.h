@@ -15,7 +15,8 @@ inline WindowDims window_dims(const Lowering& lowering, Shape kernel) {
   const size_t count = kernel.size();
   const Node& node = lowering.node();
   const auto pads = node.integers_or("pads", Shape(2 * count, 0));
-  WindowDims dims{std::move(kernel), node.integers_or("strides", Shape(count, 1)),
+  WindowDims dims{std::move(kernel),
+                  node.integers_or("strides", Shape(count, 1)),
                   node.integers_or("dilations", Shape(count, 1)),
                   {pads.begin(), pads.begin() + static_cast<int64_t>(count)},
                   {pads.begin() + static_cast<int64_t>(count), pads.end()}};
