@@ -61,11 +61,11 @@ TEST(Masks, BlocksByHand) {
   // Sums of |w| over pairs: 3, 2, 4 | 2, 9, 1. Of six pairs the three smallest go; of the two 2s the earlier one first.
   const auto w = at::tensor({1.0f, -2.0f, 2.0f, 0.0f, 0.0f, 4.0f, 1.0f, 1.0f, -9.0f, 0.0f, 0.5f, 0.5f}).reshape({2, 6});
   const auto layer = magnitude_mask(w, {.sparsity = 0.5, .scope = Scope::kLayer, .block = 2}, "w");
-  EXPECT_TRUE(at::equal(layer, at::tensor({1, 1, 0, 0, 1, 1, 0, 0, 1, 1, 0, 0}, at::kBool).reshape({2, 6})));
+  EXPECT_TRUE(at::equal(layer, at::tensor({1, 1, 0, 0, 1, 1, 0, 0, 1, 1, 0, 0}).reshape({2, 6}).to(at::kBool)));
   const auto two = magnitude_mask(w, {.sparsity = 0.34, .scope = Scope::kLayer, .block = 2}, "w");
-  EXPECT_TRUE(at::equal(two, at::tensor({1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0}, at::kBool).reshape({2, 6})));
+  EXPECT_TRUE(at::equal(two, at::tensor({1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0}).reshape({2, 6}).to(at::kBool)));
   const auto rows = magnitude_mask(w, {.sparsity = 0.34, .block = 2}, "w");
-  EXPECT_TRUE(at::equal(rows, at::tensor({1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0}, at::kBool).reshape({2, 6})));
+  EXPECT_TRUE(at::equal(rows, at::tensor({1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0}).reshape({2, 6}).to(at::kBool)));
 }
 
 TEST(Masks, BlocksGoWholeAndExactlyAsManyAsAsked) {
