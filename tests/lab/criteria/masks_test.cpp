@@ -75,7 +75,9 @@ TEST(Masks, BlocksGoWholeAndExactlyAsManyAsAsked) {
         const auto mask = magnitude_mask(w, {.sparsity = tenth / 10.0, .scope = scope, .block = 16}, "w").reshape({10, 10, 16});
         EXPECT_TRUE(at::equal(mask.all(2), mask.any(2)));
         EXPECT_EQ((mask.all(2) == 0).sum().item<int64_t>(), 10 * tenth);
-        if (scope == Scope::kRow) EXPECT_TRUE(((mask.all(2) == 0).sum(1) == tenth).all().item<bool>());
+        if (scope == Scope::kRow) {
+          EXPECT_TRUE(((mask.all(2) == 0).sum(1) == tenth).all().item<bool>());
+        }
       }
   ESP_EXPECT_USER_ERROR(magnitude_mask(normal({2, 24}, 9), {.block = 16}, "model.fc"), "expected a multiple of 16 for blocks, found 24");
 }

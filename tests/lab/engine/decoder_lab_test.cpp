@@ -45,8 +45,9 @@ Graph shrunk(const Model& model) {
   size_t index = 0;
   const Coupling coupling = find_coupling(model.graph, mask.coupling_options());
   for (const CouplingGroup& group : coupling.groups) {
-    if (index++ % 2 != 0 || group.sets.size() < 3) continue;
-    std::vector<uint8_t> keep(group.sets.size(), 1);
+    const bool goes_whole = (group.kind == GroupKind::kHeads && group.block == 1) || (group.kind == GroupKind::kNeurons && group.block == 2);
+    if (index++ % 2 != 0 || group.set_count < 3 || goes_whole) continue;
+    std::vector<uint8_t> keep(static_cast<size_t>(group.set_count), 1);
     for (size_t i = 0; i < keep.size() / 3; ++i) keep[3 * i + 1] = 0;
     mask.remove_units(group, keep);
   }
