@@ -23,7 +23,7 @@ void check_prompt(const GenerationRequest& request, const SchedulerBackend& back
 }
 
 // Whole pages, and one more for each head, since appends may begin amid a page.
-uint64_t bytes_for(const KvCache& cache, int64_t tokens) {
+uint64_t bytes_for(const PagedKvCache& cache, int64_t tokens) {
   uint64_t bytes = 0;
   for (int64_t layer = 0; layer < cache.layers(); ++layer) {
     const KvLayout& layout = cache.layout(layer);

@@ -98,7 +98,7 @@ TEST(AttentionSequence, StreamingPositionsCountInsideTheCache) {
 TEST(AttentionSequence, StreamingFreesItsPages) {
   const Oracle oracle(4, 2, 16, 1000);
   const auto run = run_sequence(oracle, request("streaming", {{"budget", "40"}}), {200, 1}, 1, 2);
-  const KvCache& cache = run.sequence->cache();
+  const PagedKvCache& cache = run.sequence->cache();
   const KvLayout& l = cache.layout(1);
   // 4 sinks and 35 others wait for the next token, in a ring of two pages.
   EXPECT_EQ(cache.head(1, 1).tokens, 39);

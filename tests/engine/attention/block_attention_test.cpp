@@ -17,7 +17,7 @@ constexpr int64_t kTokens = 150, kRows = 11;
 // One KV head with rows of queries at positions kTokens - 1 - 5 · (kRows - 1 - r).
 struct Scene {
   Oracle oracle;
-  KvCache cache;
+  PagedKvCache cache;
   const BlockKernels* kernels;
   const BlockKernels* plain;
   RotaryRows rotation;

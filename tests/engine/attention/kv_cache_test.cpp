@@ -22,13 +22,13 @@ std::vector<float> row(int64_t size, int64_t seed) {
   return x;
 }
 
-void fill(KvCache& cache, int64_t layer, int64_t g, int64_t begin, int64_t end) {
+void fill(PagedKvCache& cache, int64_t layer, int64_t g, int64_t begin, int64_t end) {
   const int64_t size = cache.layout(layer).head_size;
   cache.reserve(layer, g, end - begin);
   for (int64_t t = begin; t < end; ++t) cache.append(layer, g, t, row(size, t).data(), row(size, -t - 1).data());
 }
 
-std::vector<float> read(const KvCache& cache, int64_t layer, int64_t g, int64_t position, bool key) {
+std::vector<float> read(const PagedKvCache& cache, int64_t layer, int64_t g, int64_t position, bool key) {
   const KvLayout& l = cache.layout(layer);
   std::vector<float> x(static_cast<size_t>(l.head_size));
   for (const KvPage& page : cache.head(layer, g).pages)
@@ -38,11 +38,11 @@ std::vector<float> read(const KvCache& cache, int64_t layer, int64_t g, int64_t 
   return x;
 }
 
-TEST(KvCache, CodecsGiveBackWhatTheyCanHold) {
+TEST(PagedKvCache, CodecsGiveBackWhatTheyCanHold) {
   for (const KvCodec codec : {KvCodec::kF32, KvCodec::kBF16, KvCodec::kI8}) {
     KvCacheOptions options;
     options.codec = codec;
-    KvCache cache(std::vector{layer_of(1, 13)}, options);
+    PagedKvCache cache(std::vector{layer_of(1, 13)}, options);
     fill(cache, 0, 0, 0, 70);
     for (int64_t t = 0; t < 70; ++t)
       for (const bool key : {true, false}) {
@@ -57,14 +57,14 @@ TEST(KvCache, CodecsGiveBackWhatTheyCanHold) {
   }
 }
 
-TEST(KvCache, TokenBytesAreThoseOfTheCodec) {
+TEST(PagedKvCache, TokenBytesAreThoseOfTheCodec) {
   EXPECT_EQ(make_layout(KvCodec::kF32, 32, 64, 0).token_bytes, 512u);
   EXPECT_EQ(make_layout(KvCodec::kBF16, 32, 64, 0).token_bytes, 256u);
   EXPECT_EQ(make_layout(KvCodec::kI8, 32, 64, 0).token_bytes, 136u);
 }
 
-TEST(KvCache, HeadsAreRagged) {
-  KvCache cache(std::vector{layer_of(2, 16), layer_of(1, 8)}, {});
+TEST(PagedKvCache, HeadsAreRagged) {
+  PagedKvCache cache(std::vector{layer_of(2, 16), layer_of(1, 8)}, {});
   fill(cache, 0, 0, 0, 100);
   fill(cache, 0, 1, 0, 40);
   fill(cache, 1, 0, 5, 10);
@@ -74,8 +74,8 @@ TEST(KvCache, HeadsAreRagged) {
   EXPECT_EQ(cache.token_positions(1, 0), (std::vector<int64_t>{5, 6, 7, 8, 9}));
 }
 
-TEST(KvCache, DroppedPagesAreFreedAndLeaveHoles) {
-  KvCache cache(std::vector{layer_of(1, 16)}, {});
+TEST(PagedKvCache, DroppedPagesAreFreedAndLeaveHoles) {
+  PagedKvCache cache(std::vector{layer_of(1, 16)}, {});
   fill(cache, 0, 0, 0, 200);
   const uint64_t page = cache.layout(0).page_bytes;
   EXPECT_EQ(cache.bytes(), 7 * page);
@@ -94,10 +94,10 @@ TEST(KvCache, DroppedPagesAreFreedAndLeaveHoles) {
   EXPECT_EQ(cache.bytes(), 5 * page);
 }
 
-TEST(KvCache, ARingReusesItsSlots) {
+TEST(PagedKvCache, ARingReusesItsSlots) {
   KvCacheOptions options;
   options.reuse_slots = true;
-  KvCache cache(std::vector{layer_of(1, 16)}, options);
+  PagedKvCache cache(std::vector{layer_of(1, 16)}, options);
   for (int64_t t = 0; t < 500; ++t) {
     fill(cache, 0, 0, t, t + 1);
     cache.drop_between(0, 0, 4, t - 50);
@@ -109,10 +109,10 @@ TEST(KvCache, ARingReusesItsSlots) {
   for (const int64_t t : {0, 3, 449, 499}) EXPECT_EQ(read(cache, 0, 0, t, false), row(16, -t - 1));
 }
 
-TEST(KvCache, CompactingKeepsTokensAndTheirState) {
+TEST(PagedKvCache, CompactingKeepsTokensAndTheirState) {
   KvCacheOptions options;
   options.extra = 1, options.codec = KvCodec::kI8;
-  KvCache cache(std::vector{layer_of(1, 16)}, options);
+  PagedKvCache cache(std::vector{layer_of(1, 16)}, options);
   fill(cache, 0, 0, 0, 128);
   for (const KvPage& page : cache.head(0, 0).pages)
     for (int64_t s = 0; s < 32; ++s) cache.extra(0, page, 0)[s] = static_cast<float>(cache.position(0, page, s));
@@ -133,8 +133,8 @@ TEST(KvCache, CompactingKeepsTokensAndTheirState) {
   EXPECT_EQ(cache.extra(0, page, 0)[26], 0.0f);
 }
 
-TEST(KvCache, SlowPagesAreCountedApart) {
-  KvCache cache(std::vector{layer_of(1, 16)}, {});
+TEST(PagedKvCache, SlowPagesAreCountedApart) {
+  PagedKvCache cache(std::vector{layer_of(1, 16)}, {});
   fill(cache, 0, 0, 0, 64);
   const uint64_t page = cache.layout(0).page_bytes;
   cache.move_page(0, 0, 0, Tier::kSlow);
@@ -147,11 +147,11 @@ TEST(KvCache, SlowPagesAreCountedApart) {
   EXPECT_EQ(cache.bytes(Tier::kSlow), 0u);
 }
 
-TEST(KvCache, ShortAndLongPages) {
+TEST(PagedKvCache, ShortAndLongPages) {
   for (const int64_t tokens : {1, 4, 16, 64}) {
     KvCacheOptions options;
     options.page = tokens;
-    KvCache cache(std::vector{layer_of(1, 8)}, options);
+    PagedKvCache cache(std::vector{layer_of(1, 8)}, options);
     fill(cache, 0, 0, 0, 130);
     EXPECT_EQ(static_cast<int64_t>(cache.head(0, 0).pages.size()), (130 + tokens - 1) / tokens);
     EXPECT_EQ(read(cache, 0, 0, 129, true), row(8, 129));

@@ -21,20 +21,20 @@ class Diary : public AttentionPolicy {
     needs_.chunk = 4;
   }
   const PolicyNeeds& needs() const override { return needs_; }
-  void begin_sequence(KvCache& cache) override { calls.push_back(fmt::format("sequence of {} layers", cache.layers())); }
-  void before_forward(KvCache&, int64_t position, int64_t tokens) override { calls.push_back(fmt::format("forward {}+{}", position, tokens)); }
-  void before_layer(KvCache&, int layer) override { calls.push_back(fmt::format("layer {}", layer)); }
-  void on_append(KvCache& cache, const AppendedTokens& a) override {
+  void begin_sequence(PagedKvCache& cache) override { calls.push_back(fmt::format("sequence of {} layers", cache.layers())); }
+  void before_forward(PagedKvCache&, int64_t position, int64_t tokens) override { calls.push_back(fmt::format("forward {}+{}", position, tokens)); }
+  void before_layer(PagedKvCache&, int layer) override { calls.push_back(fmt::format("layer {}", layer)); }
+  void on_append(PagedKvCache& cache, const AppendedTokens& a) override {
     calls.push_back(fmt::format("append {}+{} to {} k {}", a.position, a.tokens, cache.head(a.layer, 0).tokens, a.input->k[0]));
   }
-  void after_attention(KvCache&, const AttentionStatistics& s) override {
+  void after_attention(PagedKvCache&, const AttentionStatistics& s) override {
     double sum = 0;
     for (int64_t i = 0; i < s.column_stride; ++i) sum += static_cast<double>(s.column_sums[i]);
     bool ordered = true;  // the largest score is never above the logarithm of the sum
     for (int64_t i = 0; i < s.tokens * 2; ++i) ordered &= s.row_maximum[i] <= s.log_sum_exp[i] + 1e-5f;
     calls.push_back(fmt::format("attended {}+{} mass {:.3f} {}", s.position, s.tokens, sum, ordered));
   }
-  void end_chunk(KvCache&, int layer, int64_t length) override { calls.push_back(fmt::format("end {} at {}", layer, length)); }
+  void end_chunk(PagedKvCache&, int layer, int64_t length) override { calls.push_back(fmt::format("end {} at {}", layer, length)); }
 
  private:
   PolicyNeeds needs_;

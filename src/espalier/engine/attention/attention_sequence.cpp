@@ -71,7 +71,7 @@ struct AttentionSequence::State {
   int64_t capacity, length = 0;
   std::unique_ptr<AttentionPolicy> policy;
   PolicyNeeds needs;
-  KvCache cache;
+  PagedKvCache cache;
   const BlockKernels &kernels, &plain_kernels;
   // Of the forward's tokens; of the same as they stand to sinks; of every position (raw keys).
   RotaryRows rotation, sink_rotation, all_rotation;
@@ -361,6 +361,6 @@ void AttentionSequence::end_forward() {
 
 const AttentionCounters& AttentionSequence::counters() const { return state_->counters; }
 uint64_t AttentionSequence::cache_bytes() const { return state_->cache.bytes(); }
-const KvCache& AttentionSequence::cache() const { return state_->cache; }
+const PagedKvCache& AttentionSequence::cache() const { return state_->cache; }
 
 }  // namespace espalier

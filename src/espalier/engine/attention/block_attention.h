@@ -21,7 +21,7 @@ struct BlockCounts {
 
 // Pages [begin, end) of one head.
 struct PageList {
-  const KvCache* cache = nullptr;
+  const PagedKvCache* cache = nullptr;
   int layer = 0;
   int64_t kv_head = 0;
   int64_t begin = 0, end = 0;

@@ -14,7 +14,7 @@ uint64_t bit(int64_t slot) { return uint64_t{1} << slot; }
 
 }  // namespace
 
-KvCache::KvCache(std::span<const AttentionLayer> layers, const KvCacheOptions& options) : options_(options) {
+PagedKvCache::PagedKvCache(std::span<const AttentionLayer> layers, const KvCacheOptions& options) : options_(options) {
   for (const AttentionLayer& layer : layers) {
     layouts_.push_back(make_layout(options.codec, options.page, layer.head_size, options.extra));
     heads_.emplace_back(static_cast<size_t>(layer.kv_heads));
@@ -27,11 +27,11 @@ KvCache::KvCache(std::span<const AttentionLayer> layers, const KvCacheOptions& o
   }
 }
 
-KvCache::~KvCache() = default;
+PagedKvCache::~PagedKvCache() = default;
 
-PagePool& KvCache::pool(int64_t layer, Tier tier) const { return *pools_[pool_of_[static_cast<size_t>(layer)] + static_cast<size_t>(tier)]; }
+PagePool& PagedKvCache::pool(int64_t layer, Tier tier) const { return *pools_[pool_of_[static_cast<size_t>(layer)] + static_cast<size_t>(tier)]; }
 
-void KvCache::reserve(int64_t layer, int64_t g, int64_t tokens) {
+void PagedKvCache::reserve(int64_t layer, int64_t g, int64_t tokens) {
   KvHead& head = at(layer, g);
   int64_t room = static_cast<int64_t>(head.reserved.size()) * options_.page;
   if (options_.reuse_slots) {
@@ -48,7 +48,7 @@ void KvCache::reserve(int64_t layer, int64_t g, int64_t tokens) {
   if (head.pages.capacity() < most) head.pages.reserve(std::max(most, 2 * head.pages.capacity()));
 }
 
-KvPage& KvCache::page_for_append(KvHead& head, int64_t layer, int64_t& slot) const {
+KvPage& PagedKvCache::page_for_append(KvHead& head, int64_t layer, int64_t& slot) const {
   if (options_.reuse_slots) {
     const uint64_t all = options_.page == 64 ? ~uint64_t{0} : bit(options_.page) - 1;
     for (KvPage& page : head.pages) {
@@ -69,7 +69,7 @@ KvPage& KvCache::page_for_append(KvHead& head, int64_t layer, int64_t& slot) con
   return head.pages.back();
 }
 
-void KvCache::append(int64_t layer, int64_t g, int64_t position, const float* key, const float* value) {
+void PagedKvCache::append(int64_t layer, int64_t g, int64_t position, const float* key, const float* value) {
   KvHead& head = at(layer, g);
   const KvLayout& l = layout(layer);
   int64_t slot = 0;
@@ -91,7 +91,7 @@ void KvCache::append(int64_t layer, int64_t g, int64_t position, const float* ke
 }
 
 // Appends of the same forward may count on the page; trim() frees it.
-void KvCache::free_page(int64_t layer, KvHead& head, KvPage& page) {
+void PagedKvCache::free_page(int64_t layer, KvHead& head, KvPage& page) {
   if (page.tier == Tier::kFast) {
     std::memset(page.memory, 0, layout(layer).page_bytes);
     head.reserved.push_back(page.memory);
@@ -103,12 +103,12 @@ void KvCache::free_page(int64_t layer, KvHead& head, KvPage& page) {
 }
 
 // Empty places at the end mean nothing where slots are reused; elsewhere they keep page numbers aligned with positions.
-void KvCache::shorten(KvHead& head) const {
+void PagedKvCache::shorten(KvHead& head) const {
   if (!options_.reuse_slots) return;
   std::erase_if(head.pages, [](const KvPage& page) { return page.memory == nullptr; });
 }
 
-void KvCache::refresh(int64_t layer, KvPage& page) const {
+void PagedKvCache::refresh(int64_t layer, KvPage& page) const {
   bool first = true;
   for (uint64_t left = page.alive; left != 0; left &= left - 1) {
     const int32_t p = position(layer, page, std::countr_zero(left));
@@ -118,7 +118,7 @@ void KvCache::refresh(int64_t layer, KvPage& page) const {
   }
 }
 
-void KvCache::drop_slot(int64_t layer, int64_t g, int64_t index, int64_t slot) {
+void PagedKvCache::drop_slot(int64_t layer, int64_t g, int64_t index, int64_t slot) {
   KvHead& head = at(layer, g);
   KvPage& page = head.pages[static_cast<size_t>(index)];
   ESP_ASSERT(page.memory != nullptr && (page.alive & bit(slot)) != 0);
@@ -130,7 +130,7 @@ void KvCache::drop_slot(int64_t layer, int64_t g, int64_t index, int64_t slot) {
   if (!open) free_page(layer, head, page);
 }
 
-void KvCache::drop_page(int64_t layer, int64_t g, int64_t index) {
+void PagedKvCache::drop_page(int64_t layer, int64_t g, int64_t index) {
   KvHead& head = at(layer, g);
   KvPage& page = head.pages[static_cast<size_t>(index)];
   if (page.memory == nullptr) return;
@@ -139,7 +139,7 @@ void KvCache::drop_page(int64_t layer, int64_t g, int64_t index) {
   if (options_.reuse_slots || page.used == options_.page) free_page(layer, head, page);
 }
 
-bool KvCache::drop_token(int64_t layer, int64_t g, int64_t token) {
+bool PagedKvCache::drop_token(int64_t layer, int64_t g, int64_t token) {
   const KvHead& head = at(layer, g);
   for (size_t i = 0; i < head.pages.size(); ++i) {
     const KvPage& page = head.pages[i];
@@ -154,7 +154,7 @@ bool KvCache::drop_token(int64_t layer, int64_t g, int64_t token) {
   return false;
 }
 
-void KvCache::drop_between(int64_t layer, int64_t g, int64_t begin, int64_t end) {
+void PagedKvCache::drop_between(int64_t layer, int64_t g, int64_t begin, int64_t end) {
   KvHead& head = at(layer, g);
   for (size_t i = 0; i < head.pages.size(); ++i) {
     KvPage& page = head.pages[i];
@@ -174,7 +174,7 @@ void KvCache::drop_between(int64_t layer, int64_t g, int64_t begin, int64_t end)
   shorten(head);
 }
 
-void KvCache::compact(int64_t layer, int64_t g) {
+void PagedKvCache::compact(int64_t layer, int64_t g) {
   KvHead& head = at(layer, g);
   const KvLayout& l = layout(layer);
   size_t to = 0;
@@ -208,7 +208,7 @@ void KvCache::compact(int64_t layer, int64_t g) {
   std::erase_if(head.pages, [](const KvPage& page) { return page.memory == nullptr; });
 }
 
-void KvCache::trim(bool reserved) {
+void PagedKvCache::trim(bool reserved) {
   for (int64_t layer = 0; (reserved || released_) && layer < layers(); ++layer)
     for (KvHead& head : heads_[static_cast<size_t>(layer)]) {
       for (std::byte* page : head.reserved) pool(layer, Tier::kFast).give(page);
@@ -218,7 +218,7 @@ void KvCache::trim(bool reserved) {
   for (const auto& pages : pools_) pages->trim();
 }
 
-void KvCache::move_page(int64_t layer, int64_t g, int64_t index, Tier tier) {
+void PagedKvCache::move_page(int64_t layer, int64_t g, int64_t index, Tier tier) {
   KvPage& page = at(layer, g).pages[static_cast<size_t>(index)];
   if (page.memory == nullptr || page.tier == tier) return;
   std::byte* memory = pool(layer, tier).take();
@@ -228,17 +228,17 @@ void KvCache::move_page(int64_t layer, int64_t g, int64_t index, Tier tier) {
   moved_[static_cast<size_t>(tier)] += layout(layer).page_bytes;
 }
 
-const int32_t* KvCache::positions(int64_t layer, const KvPage& page) const {
+const int32_t* PagedKvCache::positions(int64_t layer, const KvPage& page) const {
   return reinterpret_cast<const int32_t*>(page.memory + layout(layer).positions);
 }
-int32_t KvCache::position(int64_t layer, const KvPage& page, int64_t slot) const { return positions(layer, page)[slot]; }
+int32_t PagedKvCache::position(int64_t layer, const KvPage& page, int64_t slot) const { return positions(layer, page)[slot]; }
 
-float* KvCache::extra(int64_t layer, const KvPage& page, int64_t i) const {
+float* PagedKvCache::extra(int64_t layer, const KvPage& page, int64_t i) const {
   const KvLayout& l = layout(layer);
   return reinterpret_cast<float*>(page.memory + l.extras) + i * l.slots;
 }
 
-std::vector<int64_t> KvCache::token_positions(int64_t layer, int64_t g) const {
+std::vector<int64_t> PagedKvCache::token_positions(int64_t layer, int64_t g) const {
   std::vector<int64_t> list;
   for (const KvPage& page : head(layer, g).pages)
     for (uint64_t left = page.alive; left != 0; left &= left - 1) list.push_back(position(layer, page, std::countr_zero(left)));
@@ -246,7 +246,7 @@ std::vector<int64_t> KvCache::token_positions(int64_t layer, int64_t g) const {
   return list;
 }
 
-uint64_t KvCache::bytes(Tier tier) const {
+uint64_t PagedKvCache::bytes(Tier tier) const {
   uint64_t sum = 0;
   for (size_t i = static_cast<size_t>(tier); i < pools_.size(); i += 2) sum += pools_[i]->taken_bytes();
   return sum;

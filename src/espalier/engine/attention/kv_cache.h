@@ -45,11 +45,11 @@ struct KvHead {
   std::vector<std::byte*> reserved;  // pages for appends to come
 };
 
-class KvCache {
+class PagedKvCache {
  public:
-  KvCache(std::span<const AttentionLayer> layers, const KvCacheOptions& options);
-  ~KvCache();
-  KvCache(const KvCache&) = delete;
+  PagedKvCache(std::span<const AttentionLayer> layers, const KvCacheOptions& options);
+  ~PagedKvCache();
+  PagedKvCache(const PagedKvCache&) = delete;
 
   const KvCacheOptions& options() const { return options_; }
   int64_t layers() const { return static_cast<int64_t>(heads_.size()); }

@@ -37,7 +37,7 @@ struct SelectQuery {
   int64_t position, rows;     // of the first query, how many consecutive ones
   const float* q;             // un-rotated, row r of head h at q + r · stride + h · head_size
   int64_t stride;
-  const KvCache* cache;       // the queries' own keys are in it
+  const PagedKvCache* cache;       // the queries' own keys are in it
 };
 
 struct AppendedTokens {
@@ -61,15 +61,15 @@ class AttentionPolicy {
  public:
   virtual ~AttentionPolicy() = default;
   virtual const PolicyNeeds& needs() const = 0;
-  virtual void begin_sequence(KvCache&) {}
-  virtual void before_forward(KvCache&, int64_t /*position*/, int64_t /*tokens*/) {}
-  virtual void before_layer(KvCache&, int /*layer*/) {}
-  virtual void on_append(KvCache&, const AppendedTokens&) {}
+  virtual void begin_sequence(PagedKvCache&) {}
+  virtual void before_forward(PagedKvCache&, int64_t /*position*/, int64_t /*tokens*/) {}
+  virtual void before_layer(PagedKvCache&, int /*layer*/) {}
+  virtual void on_append(PagedKvCache&, const AppendedTokens&) {}
   // Ids ascending. selection comes empty; returns the key rows that were scored to decide. Called from several threads.
   virtual uint64_t select(const SelectQuery&, Selection& /*selection*/) const { return 0; }
-  virtual void after_attention(KvCache&, const AttentionStatistics&) {}
+  virtual void after_attention(PagedKvCache&, const AttentionStatistics&) {}
   // `length` tokens were seen. What is dropped here is freed.
-  virtual void end_chunk(KvCache&, int /*layer*/, int64_t /*length*/) {}
+  virtual void end_chunk(PagedKvCache&, int /*layer*/, int64_t /*length*/) {}
 };
 
 struct PolicyOption {

@@ -50,7 +50,7 @@ struct AttentionInput {
 };
 
 class AttentionPolicy;
-class KvCache;
+class PagedKvCache;
 
 class AttentionSequence {
  public:
@@ -71,7 +71,7 @@ class AttentionSequence {
 
   const AttentionCounters& counters() const;
   uint64_t cache_bytes() const;  // allocated now
-  const KvCache& cache() const;
+  const PagedKvCache& cache() const;
 
  private:
   struct State;

@@ -14,7 +14,7 @@ class Dense : public AttentionPolicy {
   }
   const PolicyNeeds& needs() const override { return needs_; }
 
-  void end_chunk(KvCache& cache, int layer, int64_t length) override {
+  void end_chunk(PagedKvCache& cache, int layer, int64_t length) override {
     const int64_t window = windows_[static_cast<size_t>(layer)];
     if (window == 0) return;
     for (int64_t g = 0; g < cache.kv_heads(layer); ++g) cache.drop_between(layer, g, 0, length - window + 1);

@@ -16,7 +16,7 @@ struct Token {
 };
 
 // By position.
-std::vector<Token> tokens_of(const KvCache& cache, int layer, int64_t g) {
+std::vector<Token> tokens_of(const PagedKvCache& cache, int layer, int64_t g) {
   std::vector<Token> tokens;
   const KvHead& head = cache.head(layer, g);
   tokens.reserve(static_cast<size_t>(head.tokens));
@@ -37,14 +37,14 @@ EvictingPolicy::EvictingPolicy(const EvictionOptions& options) : options_(option
   needs_.cache.extra = 1;
 }
 
-void EvictingPolicy::end_chunk(KvCache& cache, int layer, int64_t length) {
+void EvictingPolicy::end_chunk(PagedKvCache& cache, int layer, int64_t length) {
   const int64_t keep = options_.budget > 0 ? options_.budget
                                            : std::max<int64_t>(1, static_cast<int64_t>(std::floor(options_.share * static_cast<double>(length) + 1e-9)));
   for (int64_t g = 0; g < cache.kv_heads(layer); ++g)
     if (cache.head(layer, g).tokens > keep) evict(cache, layer, g, keep);
 }
 
-void EvictingPolicy::evict(KvCache& cache, int layer, int64_t g, int64_t keep) const {
+void EvictingPolicy::evict(PagedKvCache& cache, int layer, int64_t g, int64_t keep) const {
   const std::vector<Token> tokens = tokens_of(cache, layer, g);
   const auto count = static_cast<int64_t>(tokens.size());
   const auto recent = std::min(keep, static_cast<int64_t>(std::floor(options_.recent * static_cast<double>(keep) + 1e-9)));

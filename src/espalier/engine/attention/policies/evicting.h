@@ -21,14 +21,14 @@ class EvictingPolicy : public AttentionPolicy {
  public:
   explicit EvictingPolicy(const EvictionOptions& options);
   const PolicyNeeds& needs() const override { return needs_; }
-  void end_chunk(KvCache& cache, int layer, int64_t length) override;
+  void end_chunk(PagedKvCache& cache, int layer, int64_t length) override;
 
  protected:
   // A token's score is its extra state 0.
   PolicyNeeds needs_;
 
  private:
-  void evict(KvCache& cache, int layer, int64_t g, int64_t keep) const;
+  void evict(PagedKvCache& cache, int layer, int64_t g, int64_t keep) const;
   EvictionOptions options_;
 };
 

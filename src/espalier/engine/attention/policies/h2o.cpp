@@ -10,7 +10,7 @@ class HeavyHitters : public EvictingPolicy {
  public:
   explicit HeavyHitters(const EvictionOptions& options) : EvictingPolicy(options) { needs_.column_sums = true; }
 
-  void after_attention(KvCache& cache, const AttentionStatistics& statistics) override {
+  void after_attention(PagedKvCache& cache, const AttentionStatistics& statistics) override {
     for (int64_t g = 0; g < cache.kv_heads(statistics.layer); ++g) {
       const float* sums = statistics.column_sums + g * statistics.column_stride;
       for (const KvPage& page : cache.head(statistics.layer, g).pages) {

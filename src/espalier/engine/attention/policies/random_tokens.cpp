@@ -10,14 +10,14 @@ class RandomTokens : public EvictingPolicy {
  public:
   RandomTokens(const EvictionOptions& options, uint64_t seed) : EvictingPolicy(options), seed_(seed) {}
 
-  void begin_sequence(KvCache& cache) override {
+  void begin_sequence(PagedKvCache& cache) override {
     for (int64_t layer = 0; layer < cache.layers(); ++layer) {
       auto& heads = streams_.emplace_back();
       for (int64_t g = 0; g < cache.kv_heads(layer); ++g) heads.push_back({Rng(seed_, fmt::format("random-tokens/{}/{}", layer, g)), 0});
     }
   }
 
-  void end_chunk(KvCache& cache, int layer, int64_t length) override {
+  void end_chunk(PagedKvCache& cache, int layer, int64_t length) override {
     for (int64_t g = 0; g < cache.kv_heads(layer); ++g) draw(cache, layer, g, length);
     EvictingPolicy::end_chunk(cache, layer, length);
   }
@@ -29,7 +29,7 @@ class RandomTokens : public EvictingPolicy {
   };
 
   // New tokens lie in order of position, and none is dropped before it has its number.
-  void draw(KvCache& cache, int layer, int64_t g, int64_t length) {
+  void draw(PagedKvCache& cache, int layer, int64_t g, int64_t length) {
     Stream& stream = streams_[static_cast<size_t>(layer)][static_cast<size_t>(g)];
     for (const KvPage& page : cache.head(layer, g).pages)
       for (int64_t slot = 0; slot < page.used; ++slot)

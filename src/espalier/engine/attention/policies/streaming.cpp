@@ -22,7 +22,7 @@ class Streaming : public AttentionPolicy {
   const PolicyNeeds& needs() const override { return needs_; }
 
   // What the next query will not see.
-  void end_chunk(KvCache& cache, int layer, int64_t length) override {
+  void end_chunk(PagedKvCache& cache, int layer, int64_t length) override {
     for (int64_t g = 0; g < cache.kv_heads(layer); ++g)
       cache.drop_between(layer, g, needs_.selection.sink, length - needs_.selection.window + 1);
   }
