@@ -38,8 +38,8 @@ class BenchVerb : public Verb {
   }
 
   Json run() override {
-    resolve_model(request_.model);
-    if (!request_.against.empty()) resolve_model(request_.against);
+    request_.model = resolve_model(request_.model).string();
+    if (!request_.against.empty()) request_.against = resolve_model(request_.against).string();
     const Model model = load_model(request_.model, {request_.common.seed, request_.common.input_shapes});
     return model.task == Task::kText ? bench_language(request_) : bench_graph(request_);
   }
