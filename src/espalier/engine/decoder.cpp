@@ -258,7 +258,9 @@ std::unique_ptr<AttentionSequence> Decoder::start(const AttentionRequest& reques
   if (capacity == 0) capacity = context_length();
   if (const int64_t most = program_->code.positions; most > 0 && capacity > most)
     user_error("{} tokens asked for, but the model has {} positions", capacity, most);
-  return std::make_unique<AttentionSequence>(program_->code.layers, request, capacity);
+  AttentionRequest with_model = request;
+  with_model.model = program_->model.directory();
+  return std::make_unique<AttentionSequence>(program_->code.layers, with_model, capacity);
 }
 
 namespace {

@@ -217,7 +217,9 @@ std::string message_of(const AttentionRequest& r) {
 }
 
 TEST(AttentionSequence, RefusesOptionsThatDoNotFit) {
-  EXPECT_EQ(message_of(request("strem")).rfind("--policy: expected one of dense, h2o, random-tokens, streaming", 0), 0u);
+  const std::string unknown = message_of(request("strem"));
+  EXPECT_EQ(unknown.rfind("--policy: expected one of ", 0), 0u);
+  EXPECT_NE(unknown.find("dense, h2o, random-tokens, streaming"), std::string::npos);
   EXPECT_EQ(message_of(request("dense", {{"budget", "5"}})), "policy dense: there is no option 'budget'; it takes none");
   EXPECT_EQ(message_of(request("h2o", {{"budget", "0"}})), "policy h2o: budget: expected a whole number from 1 to 50, found 0");
   EXPECT_EQ(message_of(request("h2o", {{"budget", "51"}})), "policy h2o: budget: expected a whole number from 1 to 50, found 51");

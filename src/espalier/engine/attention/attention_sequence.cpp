@@ -308,7 +308,8 @@ void AttentionSequence::State::attend_chunk(int layer, const AttentionInput& inp
     team.barrier();
     merge_splits(blocks, input, splits, team);
   }
-  const bool chunk_ends = needs.end_chunk && needs.chunk > 0 && (length + end) % needs.chunk == 0;
+  const bool step = needs.step_ends_chunk && tokens == 1;
+  const bool chunk_ends = needs.end_chunk && needs.chunk > 0 && (step || (length + end) % needs.chunk == 0);
   if (!chunk_ends && !needs.column_sums && !needs.row_statistics) return;
   team.barrier();
   if (team.rank == 0) finish_chunk(blocks, input, chunk_ends);

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "espalier/core/error.h"
+#include "espalier/core/system_id.h"
 
 namespace espalier {
 namespace {
@@ -44,7 +45,7 @@ std::vector<const PolicyInfo*> registered_policies() {
 const PolicyInfo& find_policy(const std::string& id) {
   std::vector<std::string> known;
   for (const PolicyInfo* info : registered_policies()) {
-    if (info->id == id) return *info;
+    if (answers_to(info->id, id)) return *info;
     known.push_back(info->id);
   }
   user_error("--policy: expected one of {}, found '{}'{}", fmt::join(known, ", "), printable(id), did_you_mean(id, known));
@@ -55,7 +56,7 @@ std::unique_ptr<AttentionPolicy> make_policy(const AttentionRequest& request, st
   check_names(info, request.options);
   PolicyContext context;
   context.layers = layers, context.capacity = capacity, context.codec = request.codec, context.seed = request.seed;
-  context.info = &info, context.given = &request.options;
+  context.model = request.model, context.info = &info, context.given = &request.options;
   return info.make(context);
 }
 

@@ -5,6 +5,7 @@
 // threads), [attention], after_attention, end_chunk.
 #pragma once
 
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <span>
@@ -21,6 +22,7 @@ struct PolicyNeeds {
   bool column_sums = false;     // softmax mass of each stored key, summed over the query rows and heads of its KV group
   bool row_statistics = false;  // log-sum-exp and row maximum of each query row
   bool end_chunk = false;
+  bool step_ends_chunk = false;  // with a chunk: end_chunk also after a forward of one token, which is a step of decoding
   bool per_head = false;    // select() decides for each query head, else for each KV head and its group of query heads
   int64_t query_block = 0;  // tokens that share a selection; 0: as many as the kernel likes
   // Tokens between two calls of end_chunk, counted from the sequence's start; queries see what the last call left and the
@@ -93,6 +95,7 @@ struct PolicyContext {
   int64_t capacity = 0;  // the most tokens of the sequence
   KvCodec codec = KvCodec::kF32;
   uint64_t seed = 0;
+  std::filesystem::path model;  // where it was read from: files of its own lie beside it; may be empty
   const PolicyInfo* info = nullptr;
   const std::map<std::string, std::string>* given = nullptr;
 
@@ -112,7 +115,7 @@ struct RegisterPolicy {
 };
 
 std::vector<const PolicyInfo*> registered_policies();  // by id
-const PolicyInfo& find_policy(const std::string& id);  // UserError with near names
+const PolicyInfo& find_policy(const std::string& id);  // or number, or word; UserError with near names
 // UserError on unknown options.
 std::unique_ptr<AttentionPolicy> make_policy(const AttentionRequest& request, std::span<const AttentionLayer> layers, int64_t capacity);
 

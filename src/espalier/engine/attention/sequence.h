@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
@@ -29,6 +30,7 @@ struct AttentionRequest {
   std::map<std::string, std::string> options;
   KvCodec codec = KvCodec::kF32;
   uint64_t seed = 0;
+  std::filesystem::path model;  // of the layers; Decoder::start fills it in
 };
 
 // Sums since the sequence began (00-kv-attention-needs, point 9).

@@ -2,6 +2,7 @@
 #include <set>
 
 #include "espalier/core/error.h"
+#include "espalier/core/system_id.h"
 #include "espalier/engine/attention/policy.h"
 #include "espalier/lab/methods/catalogue_data.h"
 #include "espalier/lab/methods/method.h"
@@ -32,15 +33,6 @@ void check_taxonomy(const Method& method) {
 }
 
 Json or_null(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
-
-std::string number_of(const std::string& id) {
-  return id.size() > 2 && id[2] == '-' && std::isdigit(static_cast<unsigned char>(id[0])) ? id.substr(0, 2) : "";
-}
-
-bool answers_to(const std::string& id, const std::string& asked) {
-  const std::string number = number_of(id);
-  return id == asked || (!number.empty() && (number == asked || id.substr(3) == asked));
-}
 
 // A system that is listed but does not work yet, from the survey's coordinates.
 Json planned_entry(const Json& record) {
@@ -74,7 +66,7 @@ const Method& find_method(const std::string& id) {
     known.push_back(method->id);
   }
   for (const auto* policy : registered_policies())
-    if (policy->id == id) user_error("--method: {} is an attention policy, which removes nothing from a model: use generate --policy {}", id, id);
+    if (answers_to(policy->id, id)) user_error("--method: {} is an attention policy, which removes nothing from a model: use generate --policy {}", id, id);
   const Json listed = catalogue();
   for (const auto& record : listed)
     if (record.at("status") == "planned" && answers_to(record.at("id").get<std::string>(), id))
@@ -98,16 +90,27 @@ Json method_to_json(const Method& method) {
 
 namespace {
 
-// Attention policies register in the engine; those that are no system of the survey are its baselines.
-Json policy_to_json(const PolicyInfo& policy) {
+Json options_to_json(const PolicyInfo& policy) {
   Json options = Json::array();
   for (const auto& option : policy.options)
     options.push_back({{"name", option.name}, {"type", option.type}, {"default", option.value}, {"range", option.range}, {"doc", option.doc}});
+  return options;
+}
+
+// A system of the survey that is an attention policy: its coordinates are the survey's.
+Json policy_to_json(const PolicyInfo& policy, const Json& record) {
+  Json entry = planned_entry(record);
+  entry["id"] = policy.id, entry["options"] = options_to_json(policy), entry["status"] = "runs";
+  return entry;
+}
+
+// Attention policies register in the engine; those that are no system of the survey are its baselines.
+Json policy_to_json(const PolicyInfo& policy) {
   const Json taxonomy = {{"speedup", "dynamic"}, {"when", Json::array({"runtime"})}, {"data", "none"}, {"criterion", policy.summary}, {"learned", nullptr},
                          {"scope", "local"}, {"schedule", "per-input"}, {"repair", "none"}, {"fusion", nullptr}};
   return {{"id", policy.id},  {"name", policy.name},     {"year", policy.year},          {"kind", "AttentionPolicy"},
           {"taxonomy", taxonomy}, {"needs", Json::array()}, {"units", Json::array({"kv"})}, {"families", Json::array({"llm"})},
-          {"options", options},   {"status", "runs"}};
+          {"options", options_to_json(policy)}, {"status", "runs"}};
 }
 
 }  // namespace
@@ -119,13 +122,16 @@ Json catalogue() {
     const std::string number = record.at("id").get<std::string>();
     const Method* found = nullptr;
     for (const auto* method : registered_methods())
-      if (number_of(method->id) == number) found = method;
-    list.push_back(found ? method_to_json(*found) : planned_entry(record));
+      if (system_number(method->id) == number) found = method;
+    const PolicyInfo* policy = nullptr;
+    for (const auto* listed : registered_policies())
+      if (system_number(listed->id) == number) policy = listed;
+    list.push_back(found ? method_to_json(*found) : policy ? policy_to_json(*policy, record) : planned_entry(record));
   }
   for (const auto* method : registered_methods())
-    if (number_of(method->id).empty()) list.push_back(method_to_json(*method));
+    if (system_number(method->id).empty()) list.push_back(method_to_json(*method));
   for (const auto* policy : registered_policies())
-    if (number_of(policy->id).empty()) list.push_back(policy_to_json(*policy));
+    if (system_number(policy->id).empty()) list.push_back(policy_to_json(*policy));
   return list;
 }
 
