@@ -259,7 +259,7 @@ std::unique_ptr<AttentionSequence> Decoder::start(const AttentionRequest& reques
   if (const int64_t most = program_->code.positions; most > 0 && capacity > most)
     user_error("{} tokens asked for, but the model has {} positions", capacity, most);
   AttentionRequest with_model = request;
-  with_model.model = program_->model.directory();
+  with_model.model = program_->model.directory(), with_model.trained = context_length();
   return std::make_unique<AttentionSequence>(program_->code.layers, with_model, capacity);
 }
 

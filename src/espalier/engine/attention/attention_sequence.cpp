@@ -40,6 +40,7 @@ struct AttentionSequence::State {
     return options;
   }
 
+  bool packed() const { return needs.selection.positions == Selection::Positions::kPacked; }
   bool raw() const { return cache.options().keys == KeyForm::kRaw; }
   bool separate_sinks(int layer) const { return needs.selection.positions == Selection::Positions::kCache && rotation.rotates(layer); }
   // Column sums need the whole sum first.
@@ -49,6 +50,7 @@ struct AttentionSequence::State {
 
   void reserve(int64_t tokens, int team);
   void reserve_layer(int layer, int64_t tokens);
+  void reserve_rows(const RowBlocks& blocks);
   void prepare_rotation(int64_t tokens);
 
   // Steps of attend() for tokens [begin, end) of the forward.
@@ -95,7 +97,7 @@ int64_t AttentionSequence::State::max_pages(int layer) const {
 
 void AttentionSequence::State::prepare_rotation(int64_t count) {
   rotation.prepare(count, [&](int64_t t) { return length + t; });
-  if (raw()) all_rotation.extend(length + count);
+  if (raw() || packed()) all_rotation.extend(length + count);
   const Selection& s = needs.selection;
   if (s.positions == Selection::Positions::kCache)
     sink_rotation.prepare(count, [&](int64_t t) { return std::min(length + t, s.sink + s.window - 1); });
@@ -103,16 +105,29 @@ void AttentionSequence::State::prepare_rotation(int64_t count) {
 
 void AttentionSequence::State::reserve_layer(int layer, int64_t count) {
   for (int64_t g = 0; g < cache.kv_heads(layer); ++g) cache.reserve(layer, g, count);
-  const RowBlocks blocks(at(layer), layer, needs, length, 0, count);
-  const int64_t width = cache.layout(layer).width, most = max_pages(layer);
+  reserve_rows(RowBlocks(at(layer), layer, needs, length, 0, count));
+  const int64_t first_selected = std::max<int64_t>(0, needs.select_from - length);
+  if (first_selected > 0 && first_selected < count) reserve_rows(RowBlocks(at(layer), layer, needs, length, first_selected, count));
+}
+
+void AttentionSequence::State::reserve_rows(const RowBlocks& blocks) {
+  const int layer = blocks.layer();
+  const int64_t width = cache.layout(layer).width, most = max_pages(layer), count = blocks.end() - blocks.begin();
   const auto grow = [](std::vector<float>& list, int64_t size) { list.resize(std::max(list.size(), static_cast<size_t>(size))); };
-  if (splittable(blocks)) grow(partials, blocks.kv_heads() * blocks.head_parts() * ceil_div(most, kSplitPages) * blocks.most_rows() * (width + 2));
+  // A piece of the tokens may be short enough where the whole is not.
+  const bool pieces = !needs.column_sums && (needs.chunk > 0 || needs.select_from > 0);
+  if (pieces || splittable(blocks)) grow(partials, blocks.kv_heads() * blocks.head_parts() * ceil_div(most, kSplitPages) * blocks.most_rows() * (width + 2));
   if (needs.column_sums) grow(column_sums, blocks.kv_heads() * most * kMaxPageTokens);
   if (needs.row_statistics) {
-    grow(log_sum_exp, count * at(layer).heads);
-    grow(row_maximum, count * at(layer).heads);
+    grow(log_sum_exp, blocks.end() * at(layer).heads);
+    grow(row_maximum, blocks.end() * at(layer).heads);
   }
-  if (needs.select) selections.resize(std::max(selections.size(), static_cast<size_t>(blocks.selections())));
+  if (!blocks.selects()) return;
+  // Of a piece between two ends of chunks, which may begin inside a query block.
+  const int64_t piece = needs.chunk > 0 ? std::min(count, needs.chunk) : count;
+  const RowBlocks some(at(layer), layer, needs, length + blocks.begin(), 0, piece);
+  const int64_t heads = needs.per_head ? at(layer).heads : at(layer).kv_heads;
+  selections.resize(std::max(selections.size(), static_cast<size_t>(some.selections() + heads)));
 }
 
 void AttentionSequence::State::reserve(int64_t count, int team) {
@@ -145,7 +160,8 @@ void AttentionSequence::State::append(int layer, const AttentionInput& input, in
   for (int64_t g = heads.begin; g < heads.end; ++g)
     for (int64_t t = begin; t < end; ++t) {
       std::copy_n(input.k + t * input.k_stride + g * size, size, key);
-      if (!raw()) rotation.rotate(layer, t, key);
+      if (packed()) all_rotation.rotate(layer, (length + t) % needs.selection.block, key);
+      else if (!raw()) rotation.rotate(layer, t, key);
       cache.append(layer, g, length + t, key, input.v + t * input.v_stride + g * size);
     }
 }
@@ -156,18 +172,19 @@ void AttentionSequence::State::select(const RowBlocks& blocks, const AttentionIn
     Selection& selection = selections[static_cast<size_t>(i)];
     selection.ids.clear(), selection.exclude.clear();
     selection.kind = Selection::Kind::kAll, selection.sink = selection.window = 0;
+    selection.positions = needs.selection.positions, selection.block = needs.selection.block;
     SelectQuery query{};
     const auto [begin, end] = blocks.selection_tokens(i);
     query.layer = blocks.layer(), query.kv_head = blocks.selection_kv_head(i), query.head = blocks.selection_head(i);
     query.position = length + begin, query.rows = end - begin;
     query.q = input.q + begin * input.q_stride, query.stride = input.q_stride, query.cache = &cache;
     ranks[static_cast<size_t>(team.rank)].counters.keys_scored += policy->select(query, selection);
-    ESP_ASSERT(selection.positions == Selection::Positions::kTrue, "layer of {} heads", layer.heads);
+    ESP_ASSERT(selection.positions != Selection::Positions::kCache, "layer of {} heads", layer.heads);
   }
 }
 
 const Selection& AttentionSequence::State::selection_of(const RowBlocks& blocks, const RowBlock& block) const {
-  return needs.select ? selections[static_cast<size_t>(blocks.selection_of(block))] : needs.selection;
+  return blocks.selects() ? selections[static_cast<size_t>(blocks.selection_of(block))] : needs.selection;
 }
 
 void AttentionSequence::State::load(RankScratch& scratch, const RowBlocks& blocks, const RowBlock& block, const AttentionInput& input) const {
@@ -178,7 +195,7 @@ void AttentionSequence::State::load(RankScratch& scratch, const RowBlocks& block
   scratch.rows.start(block.rows(), width);
   const auto fill = [&](const RotaryRows& turns, int64_t t, int64_t head, float* q) {
     std::copy_n(input.q + t * input.q_stride + head * size, size, q);
-    turns.rotate(blocks.layer(), t, q);
+    if (!packed()) turns.rotate(blocks.layer(), t, q);
     for (int64_t c = 0; c < size; ++c) q[c] *= scale;
     std::fill(q + size, q + width, 0.0f);
   };
@@ -295,7 +312,7 @@ void AttentionSequence::State::attend_chunk(int layer, const AttentionInput& inp
   }
   append(layer, input, begin, end, team);
   team.barrier();
-  if (needs.select) {
+  if (blocks.selects()) {
     select(blocks, input, team);
     team.barrier();
   }
@@ -339,7 +356,8 @@ void AttentionSequence::attend(int layer, const AttentionInput& input, const Tea
   State& s = *state_;
   const int64_t chunk = s.needs.chunk;
   for (int64_t begin = 0; begin < input.tokens;) {
-    const int64_t end = chunk == 0 ? input.tokens : std::min(input.tokens, ((s.length + begin) / chunk + 1) * chunk - s.length);
+    int64_t end = chunk == 0 ? input.tokens : std::min(input.tokens, ((s.length + begin) / chunk + 1) * chunk - s.length);
+    if (s.length + begin < s.needs.select_from) end = std::min(end, s.needs.select_from - s.length);
     s.attend_chunk(layer, input, begin, end, team);
     begin = end;
   }
@@ -363,5 +381,6 @@ void AttentionSequence::end_forward() {
 const AttentionCounters& AttentionSequence::counters() const { return state_->counters; }
 uint64_t AttentionSequence::cache_bytes() const { return state_->cache.bytes(); }
 const PagedKvCache& AttentionSequence::cache() const { return state_->cache; }
+const AttentionPolicy& AttentionSequence::policy() const { return *state_->policy; }
 
 }  // namespace espalier

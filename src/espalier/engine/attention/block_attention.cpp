@@ -100,10 +100,25 @@ const float* BlockRows::prepared(const PageList& pages, const std::vector<float>
   return target.data();
 }
 
+// The queries as they stand to the keys of a packed block, into sink_q_, which packed blocks do not need otherwise.
+void BlockRows::turn_to(const PageList& pages, const Selection& selection, int64_t block) {
+  const int64_t size = selection.block;
+  const bool all = selection.kind == Selection::Kind::kAll;
+  const auto place = all ? block : std::lower_bound(selection.ids.begin(), selection.ids.end(), block) - selection.ids.begin();
+  for (int64_t r = 0; r < count_; ++r) {
+    const int64_t p = position(r), stands = all ? p : (static_cast<int64_t>(selection.ids.size()) - 1) * size + p % size;
+    std::copy_n(q(r), width_, sink_q(r));
+    // Rows before the block do not see it.
+    pages.rotation->rotate(pages.layer, std::max<int64_t>(0, stands - place * size), sink_q(r));
+  }
+}
+
 BlockCounts BlockRows::attend(const PageList& pages, const PageMasks& masks, bool separate_sinks) {
   const KvHead& head = pages.cache->head(pages.layer, pages.kv_head);
   const size_t token_bytes = pages.cache->layout(pages.layer).token_bytes;
-  const float* q = prepared(pages, q_, prepared_q_);
+  const bool packed = masks.selection().positions == Selection::Positions::kPacked;
+  int64_t block = -1;
+  const float* q = packed ? nullptr : prepared(pages, q_, prepared_q_);
   const float* sink_q = separate_sinks ? prepared(pages, sink_q_, prepared_sink_q_) : nullptr;
   BlockCounts counts;
   for (int64_t i = next_page(head, pages.begin - 1, pages.end); i < pages.end;) {
@@ -114,6 +129,11 @@ BlockCounts BlockRows::attend(const PageList& pages, const PageMasks& masks, boo
     if (seen != 0) {
       counts.pairs += pairs_of(masks_.data(), count_);
       (page.tier == Tier::kFast ? counts.fast_bytes : counts.slow_bytes) += static_cast<uint64_t>(std::popcount(seen)) * token_bytes;
+      if (packed && page.first / masks.selection().block != block) {
+        block = page.first / masks.selection().block;
+        turn_to(pages, masks.selection(), block);
+        q = prepared(pages, sink_q_, prepared_q_);
+      }
       const Step step = make_step(pages, i, next, std::bit_width(seen));
       const bool sinks = separate_sinks && masks.split_sinks(page, positions, positions_.data(), count_, masks_.data(), sink_masks_.data()) != 0;
       if (sinks) take_in(step, sink_q, sink_masks_.data());

@@ -27,7 +27,7 @@ struct PageList {
   int64_t begin = 0, end = 0;
   const BlockKernels* kernels = nullptr;        // of the cache's codec
   const BlockKernels* plain_kernels = nullptr;  // of fp32, for keys that are rotated as they are read
-  const RotaryRows* rotation = nullptr;         // by position, for raw keys
+  const RotaryRows* rotation = nullptr;         // by position, for raw keys and packed blocks
 };
 
 // The rows' running state; a thread has one and uses it again and again.
@@ -37,7 +37,8 @@ class BlockRows {
 
   // Starts over with `count` rows of `width` channels, all of which have seen nothing.
   void start(int64_t count, int64_t width);
-  float* q(int64_t r) { return q_.data() + r * width_; }             // to be filled: rotated, scaled, zeros beyond head_size
+  // To be filled: scaled, zeros beyond head_size; rotated, unless blocks are packed (Selection::Positions::kPacked).
+  float* q(int64_t r) { return q_.data() + r * width_; }
   float* sink_q(int64_t r) { return sink_q_.data() + r * width_; }   // as q, for keys seen as sinks alone
   int32_t& position(int64_t r) { return positions_[static_cast<size_t>(r)]; }  // non-decreasing
 
@@ -64,6 +65,7 @@ class BlockRows {
   };
   Step make_step(const PageList& pages, int64_t page, int64_t next, int64_t used);
   void make_tile(const PageList& pages, const KvPage& page);
+  void turn_to(const PageList& pages, const Selection& selection, int64_t block);
   const float* prepared(const PageList& pages, const std::vector<float>& q, std::vector<float>& target) const;
   void take_in(const Step& step, const float* q, const uint64_t* masks);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <limits>
 
 #include "espalier/core/error.h"
 #include "espalier/core/system_id.h"
@@ -56,7 +57,8 @@ std::unique_ptr<AttentionPolicy> make_policy(const AttentionRequest& request, st
   check_names(info, request.options);
   PolicyContext context;
   context.layers = layers, context.capacity = capacity, context.codec = request.codec, context.seed = request.seed;
-  context.model = request.model, context.info = &info, context.given = &request.options;
+  context.model = request.model, context.trained = request.trained;
+  context.info = &info, context.given = &request.options;
   return info.make(context);
 }
 
@@ -83,6 +85,11 @@ int64_t PolicyContext::integer(const std::string& name, int64_t least, int64_t m
   if (!parse(given_text, value) || value < least || value > most)
     fail(name, fmt::format("a whole number from {} to {}", least, most), printable(given_text));
   return value;
+}
+
+int64_t PolicyContext::tokens(const std::string& name, int64_t least) const {
+  if (given->count(name) > 0) return integer(name, least, capacity);
+  return std::min(capacity, integer(name, least, std::numeric_limits<int64_t>::max()));
 }
 
 double PolicyContext::real(const std::string& name, double least, double most) const {

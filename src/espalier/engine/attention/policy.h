@@ -25,11 +25,14 @@ struct PolicyNeeds {
   bool step_ends_chunk = false;  // with a chunk: end_chunk also after a forward of one token, which is a step of decoding
   bool per_head = false;    // select() decides for each query head, else for each KV head and its group of query heads
   int64_t query_block = 0;  // tokens that share a selection; 0: as many as the kernel likes
+  int64_t select_from = 0;  // for queries at earlier positions `selection` holds, and select is not asked
   // Tokens between two calls of end_chunk, counted from the sequence's start; queries see what the last call left and the
   // tokens since. 0: whatever a forward brings.
   int64_t chunk = 0;
   KvCacheOptions cache;  // its codec is the user's
-  Selection selection;   // for all queries, where select is not asked for
+  // For all queries, where select is not asked for. Its positions and, if these are kPacked, its block hold in any case:
+  // keys are then stored rotated by their place inside their block, and queries turn to each block as they stand to it.
+  Selection selection;
 };
 
 struct SelectQuery {
@@ -95,6 +98,7 @@ struct PolicyContext {
   int64_t capacity = 0;  // the most tokens of the sequence
   KvCodec codec = KvCodec::kF32;
   uint64_t seed = 0;
+  int64_t trained = 0;  // tokens of context that the model was made for; 0: unknown
   std::filesystem::path model;  // where it was read from: files of its own lie beside it; may be empty
   const PolicyInfo* info = nullptr;
   const std::map<std::string, std::string>* given = nullptr;
@@ -102,6 +106,7 @@ struct PolicyContext {
   // Of an option of info, or its default. UserError naming policy and option if it is no number or out of range.
   std::string text(const std::string& name) const;
   int64_t integer(const std::string& name, int64_t least, int64_t most) const;
+  int64_t tokens(const std::string& name, int64_t least) const;  // integer up to capacity; a larger default shrinks to it
   double real(const std::string& name, double least, double most) const;
   bool has(const std::string& name) const;  // the policy has the option, and it was given or has a default
   [[noreturn]] void fail(const std::string& name, const std::string& expected, const std::string& found) const;

@@ -8,11 +8,11 @@ namespace espalier {
 
 RowBlocks::RowBlocks(const AttentionLayer& layer, int index, const PolicyNeeds& needs, int64_t position, int64_t begin, int64_t end)
     : index_(index), position_(position), begin_(begin), end_(end), kv_heads_(layer.kv_heads), group_(layer.heads / layer.kv_heads),
-      per_head_(needs.select && needs.per_head) {
+      selects_(needs.select && position + begin >= needs.select_from), per_head_(selects_ && needs.per_head) {
   heads_ = per_head_ ? 1 : std::min(group_, kBlockRows);
   parts_ = (group_ + heads_ - 1) / heads_;
   tokens_ = std::max<int64_t>(1, kBlockRows / heads_);
-  query_block_ = needs.select && needs.query_block > 0 ? needs.query_block : tokens_;
+  query_block_ = selects_ && needs.query_block > 0 ? needs.query_block : tokens_;
   // A block has one selection.
   while (query_block_ % tokens_ != 0) --tokens_;
   const auto pieces = [&](int64_t tokens) { return (position_ + end_ - 1) / tokens - (position_ + begin_) / tokens + 1; };

@@ -22,6 +22,7 @@ class RowBlocks {
   RowBlocks(const AttentionLayer& layer, int index, const PolicyNeeds& needs, int64_t position, int64_t begin, int64_t end);
 
   int layer() const { return index_; }
+  bool selects() const { return selects_; }  // the policy is asked; all of the tokens lie on one side of select_from
   int64_t begin() const { return begin_; }
   int64_t end() const { return end_; }
   int64_t kv_heads() const { return kv_heads_; }
@@ -42,7 +43,7 @@ class RowBlocks {
 
   int index_;
   int64_t position_, begin_, end_, kv_heads_, group_;
-  bool per_head_;
+  bool selects_, per_head_;
   int64_t heads_ = 1, parts_ = 1, tokens_ = 1, query_block_ = 1, token_blocks_ = 1, query_blocks_ = 1;
 };
 

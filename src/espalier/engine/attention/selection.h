@@ -16,7 +16,8 @@ struct Selection {
   enum class Kind : uint8_t { kAll, kBlocks, kTokens };
   enum class Positions : uint8_t {
     kTrue,
-    kCache,  // as if the keys lay side by side in the cache (StreamingLLM): for ids-free selections of sink and window
+    kCache,   // as if the keys lay side by side in the cache (StreamingLLM): for ids-free selections of sink and window
+    kPacked,  // as if the blocks of ids lay side by side, the query in the last of them (LongHeads): no sink, no window
   };
   Kind kind = Kind::kAll;
   Positions positions = Positions::kTrue;

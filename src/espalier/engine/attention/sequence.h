@@ -30,7 +30,9 @@ struct AttentionRequest {
   std::map<std::string, std::string> options;
   KvCodec codec = KvCodec::kF32;
   uint64_t seed = 0;
-  std::filesystem::path model;  // of the layers; Decoder::start fills it in
+  // Of the layers' model; Decoder::start fills them in.
+  std::filesystem::path model;
+  int64_t trained = 0;  // its context
 };
 
 // Sums since the sequence began (00-kv-attention-needs, point 9).
@@ -74,6 +76,7 @@ class AttentionSequence {
   const AttentionCounters& counters() const;
   uint64_t cache_bytes() const;  // allocated now
   const PagedKvCache& cache() const;
+  const AttentionPolicy& policy() const;
 
  private:
   struct State;
