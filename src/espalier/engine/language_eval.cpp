@@ -7,6 +7,7 @@
 #include "espalier/core/error.h"
 #include "espalier/core/progress.h"
 #include "espalier/core/signals.h"
+#include "espalier/engine/attention/policy.h"
 #include "espalier/engine/needle.h"
 #include "espalier/engine/open.h"
 #include "espalier/engine/text_quality.h"
@@ -27,6 +28,7 @@ double nats_of(std::span<const float> logits, int32_t target) {
 
 struct TextRun {
   NatsSums sums;
+  std::vector<std::string> notes;  // of the policy
   AttentionCounters counters;
   uint64_t cache_bytes = 0;  // the most at the end of a window
 };
@@ -54,6 +56,7 @@ void score_window(Decoder& decoder, const EvalRequest& request, const std::vecto
   }
   run.sums.add(window, nats, squares, count - first);
   add_counters(run.counters, sequence->counters());
+  if (window == 0) run.notes = sequence->policy().notes();
   run.cache_bytes = std::max(run.cache_bytes, sequence->cache_bytes());
 }
 
@@ -73,7 +76,7 @@ Json perplexity(Decoder& decoder, const EvalRequest& request) {
     progress.advance(1);
   }
   const Estimate estimate = run.sums.perplexity();
-  return {{"metric", "ppl"},
+  Json result = {{"metric", "ppl"},
           {"value", estimate.value},
           {"ci95", {estimate.low, estimate.high}},
           {"tokens", run.sums.tokens()},
@@ -88,6 +91,8 @@ Json perplexity(Decoder& decoder, const EvalRequest& request) {
                         {"multiply_adds", run.counters.multiply_adds},
                         {"fast_bytes", run.counters.fast_bytes},
                         {"slow_bytes", run.counters.slow_bytes}}}};
+  if (!run.notes.empty()) result["notes"] = run.notes;
+  return result;
 }
 
 }  // namespace

@@ -70,6 +70,13 @@ std::string PolicyContext::text(const std::string& name) const {
   bug(__FILE__, __LINE__, "policy " + info->id + " has no option " + name);
 }
 
+size_t PolicyContext::choice(const std::string& name, const std::vector<std::string>& words) const {
+  const std::string given_text = text(name);
+  const auto found = std::find(words.begin(), words.end(), given_text);
+  if (found == words.end()) fail(name, fmt::format("one of {}", fmt::join(words, ", ")), printable(given_text));
+  return static_cast<size_t>(found - words.begin());
+}
+
 bool PolicyContext::has(const std::string& name) const {
   const auto is_it = [&](const PolicyOption& option) { return option.name == name; };
   return std::any_of(info->options.begin(), info->options.end(), is_it) && !text(name).empty();

@@ -66,6 +66,8 @@ class AttentionPolicy {
  public:
   virtual ~AttentionPolicy() = default;
   virtual const PolicyNeeds& needs() const = 0;
+  // What the user should know of these options and this model; lines without an end.
+  virtual std::vector<std::string> notes() const { return {}; }
   virtual void begin_sequence(PagedKvCache&) {}
   virtual void before_forward(PagedKvCache&, int64_t /*position*/, int64_t /*tokens*/) {}
   virtual void before_layer(PagedKvCache&, int /*layer*/) {}
@@ -108,6 +110,7 @@ struct PolicyContext {
   int64_t integer(const std::string& name, int64_t least, int64_t most) const;
   int64_t tokens(const std::string& name, int64_t least) const;  // integer up to capacity; a larger default shrinks to it
   double real(const std::string& name, double least, double most) const;
+  size_t choice(const std::string& name, const std::vector<std::string>& words) const;  // which of the words it is
   bool has(const std::string& name) const;  // the policy has the option, and it was given or has a default
   [[noreturn]] void fail(const std::string& name, const std::string& expected, const std::string& found) const;
   // Tokens a head may keep, from whichever of `budget` (tokens), `budget_bytes` (of the whole cache, in whole pages) and
