@@ -5,8 +5,17 @@
 
 namespace espalier {
 
+UserError::UserError(const std::string& where, const std::string& what, const std::string& expected, const std::string& found)
+    : std::runtime_error(fmt::format("{}: {}: expected {}, found {}", where, what, expected, found)) {}
+
+void throw_user_error(fmt::string_view format, fmt::format_args args) { throw UserError(fmt::vformat(format, args)); }
+
 void bug(const char* file, int line, const std::string& what) {
   throw Bug(fmt::format("{}:{}: {}", file, line, what));
+}
+
+void failed_assertion(const char* file, int line, const char* condition, const std::string& what) {
+  bug(file, line, what.empty() ? condition : fmt::format("{}: {}", condition, what));
 }
 
 std::string printable(std::string_view text, size_t max_bytes) {

@@ -129,7 +129,7 @@ void einsum(NodeImport& n) {
     NodeImport::not_understood("only products of two matrices are known");
   const std::string a = equation.substr(0, comma), b = equation.substr(comma + 1, arrow - comma - 1),
                     out = equation.substr(arrow + 2);
-  auto in = [](const std::string& letters, char letter) { return letters.find(letter) != std::string::npos; };
+  auto in = [](std::string_view letters, char letter) { return letters.find(letter) != std::string_view::npos; };
   std::string batch, contracted, left, right;
   for (char letter : a) {
     if (in(b, letter)) {
