@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job on the embedded model: prune it in six ways, verify, measure, and show one table.
+# The main job on the embedded model: prune it in several ways, repair one, verify, run, measure, and show one table.
 #   demo/demo.sh [PROGRAM [OUTPUT DIRECTORY]]
 set -euo pipefail
 program=${1:-build/bin/espalier}
@@ -37,6 +37,7 @@ row dense "$model_dir"
 prune amp-30 --method amp --sparsity 0.3
 prune finercut-25 --method finercut --sparsity 0.25
 prune wanda-50 --method wanda --sparsity 0.5 --pack bitmap
+prune wanda-50-ls --method wanda --sparsity 0.5 --repair ls --pack bitmap
 prune magnitude-50 --method magnitude --sparsity 0.5 --pack bitmap
 prune random-50 --method random --sparsity 0.5 --pack bitmap
 
@@ -44,4 +45,6 @@ echo
 cat "$out/table.txt"
 echo
 echo "Every result was re-opened and compared with what was in memory before it counted as done."
-echo "Masked results (wanda, magnitude, random) are packed: same parameters, fewer bytes. ms/token is the interpreter's."
+echo "Masked results (wanda, magnitude, random) are packed: same parameters, fewer bytes. ms/token is the engine's."
+echo
+"$program" bench "$out/amp-30" --against "$model_dir" --context 64 --tokens 64
