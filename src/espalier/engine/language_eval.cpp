@@ -35,13 +35,14 @@ struct TextRun {
 
 void add_counters(AttentionCounters& sum, const AttentionCounters& one) {
   sum.keys_scored += one.keys_scored, sum.keys_attended += one.keys_attended, sum.values_read += one.values_read;
-  sum.multiply_adds += one.multiply_adds, sum.fast_bytes += one.fast_bytes, sum.slow_bytes += one.slow_bytes;
+  sum.key_multiplies += one.key_multiplies, sum.multiply_adds += one.multiply_adds, sum.fast_bytes += one.fast_bytes, sum.slow_bytes += one.slow_bytes;
 }
 
 // The window goes through in pieces of kLogitTokens, which is also how often a policy may free what it drops.
-void score_window(Decoder& decoder, const EvalRequest& request, const std::vector<int32_t>& ids, size_t window, int64_t first, TextRun& run,
-                  std::vector<float>& logits) {
-  const auto sequence = decoder.start(attention_request(request.common, request.engine), static_cast<int64_t>(ids.size()));
+void score_window(Decoder& decoder, const EvalRequest& request, const std::vector<int32_t>& ids, size_t window, int64_t length, int64_t first,
+                  TextRun& run, std::vector<float>& logits) {
+  // The last window may be shorter; the policy's options fit all of them or none.
+  const auto sequence = decoder.start(attention_request(request.common, request.engine), length);
   const auto count = static_cast<int64_t>(ids.size()), vocab = decoder.vocab_size();
   double nats = 0, squares = 0;
   for (int64_t at = 0; at < count; at += kLogitTokens) {
@@ -63,7 +64,8 @@ void score_window(Decoder& decoder, const EvalRequest& request, const std::vecto
 Json perplexity(Decoder& decoder, const EvalRequest& request) {
   const auto data = resolve_data(request.data.empty() ? "evaluation.txt" : request.data);
   const int64_t length = request.length ? request.length : default_length(decoder.context_length());
-  if (length < 2 || length > decoder.context_length())
+  const bool any_length = find_policy(attention_request(request.common, request.engine).policy).any_length;
+  if (length < 2 || (length > decoder.context_length() && !any_length))
     throw UserError("--length", "tokens a window", fmt::format("2 to the model's context {}", decoder.context_length()), fmt::format("{}", length));
   const int64_t stride = request.stride ? request.stride : length;
   const auto windows = windows_of(tokens_of(data, decoder.model(), request.limit), length, stride);
@@ -72,7 +74,7 @@ Json perplexity(Decoder& decoder, const EvalRequest& request) {
   std::vector<float> logits(static_cast<size_t>(kLogitTokens * decoder.vocab_size()));
   TextRun run;
   for (size_t i = 0; i < windows.size(); ++i) {
-    score_window(decoder, request, windows[i], i, first_scored(i, length, stride), run, logits);
+    score_window(decoder, request, windows[i], i, length, first_scored(i, length, stride), run, logits);
     progress.advance(1);
   }
   const Estimate estimate = run.sums.perplexity();
@@ -88,6 +90,7 @@ Json perplexity(Decoder& decoder, const EvalRequest& request) {
           {"counters", {{"keys_scored", run.counters.keys_scored},
                         {"keys_attended", run.counters.keys_attended},
                         {"values_read", run.counters.values_read},
+                        {"key_multiplies", run.counters.key_multiplies},
                         {"multiply_adds", run.counters.multiply_adds},
                         {"fast_bytes", run.counters.fast_bytes},
                         {"slow_bytes", run.counters.slow_bytes}}}};

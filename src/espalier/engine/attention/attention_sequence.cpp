@@ -227,6 +227,7 @@ PageList AttentionSequence::State::pages(const RowBlocks& blocks, int64_t kv_hea
   list.begin = splits == 1 ? 0 : std::min(count, split * kSplitPages);
   list.end = splits == 1 ? count : std::min(count, (split + 1) * kSplitPages);
   list.kernels = &kernels, list.plain_kernels = &plain_kernels, list.rotation = &all_rotation;
+  list.far = policy->far_keys();
   return list;
 }
 
@@ -238,7 +239,8 @@ void AttentionSequence::State::attend_block(RankScratch& scratch, const RowBlock
   const bool sinks = separate_sinks(blocks.layer());
   const BlockCounts counts = scratch.rows.attend(list, masks, sinks);
   scratch.counters.keys_attended += counts.pairs, scratch.counters.values_read += counts.pairs;
-  scratch.counters.multiply_adds += counts.pairs * 2 * static_cast<uint64_t>(layer.head_size);
+  scratch.counters.key_multiplies += counts.key_multiplies;
+  scratch.counters.multiply_adds += counts.key_multiplies + counts.pairs * static_cast<uint64_t>(layer.head_size);
   scratch.counters.fast_bytes += counts.fast_bytes, scratch.counters.slow_bytes += counts.slow_bytes;
   if (whole && needs.column_sums)
     scratch.rows.add_column_sums(list, masks, sinks, column_sums.data() + list.kv_head * max_pages(blocks.layer()) * kMaxPageTokens);
@@ -369,7 +371,7 @@ void AttentionSequence::end_forward() {
   for (RankScratch& rank : s.ranks) {
     AttentionCounters& c = rank.counters;
     s.counters.keys_scored += c.keys_scored, s.counters.keys_attended += c.keys_attended, s.counters.values_read += c.values_read;
-    s.counters.multiply_adds += c.multiply_adds, s.counters.fast_bytes += c.fast_bytes, s.counters.slow_bytes += c.slow_bytes;
+    s.counters.key_multiplies += c.key_multiplies, s.counters.multiply_adds += c.multiply_adds, s.counters.fast_bytes += c.fast_bytes, s.counters.slow_bytes += c.slow_bytes;
     c = {};
   }
   if (!s.needs.end_chunk) return;

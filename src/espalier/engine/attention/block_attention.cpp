@@ -27,7 +27,7 @@ uint64_t pairs_of(const uint64_t* masks, int64_t count) {
 }  // namespace
 
 BlockCounts& BlockCounts::operator+=(const BlockCounts& other) {
-  pairs += other.pairs, fast_bytes += other.fast_bytes, slow_bytes += other.slow_bytes;
+  pairs += other.pairs, key_multiplies += other.key_multiplies, fast_bytes += other.fast_bytes, slow_bytes += other.slow_bytes;
   return *this;
 }
 
@@ -88,6 +88,10 @@ BlockRows::Step BlockRows::make_step(const PageList& pages, int64_t index, int64
 
 void BlockRows::take_in(const Step& step, const float* q, const uint64_t* masks) {
   step.kernels->scores(step.block, q, count_, scores_.data());
+  take_in_scores(step, masks);
+}
+
+void BlockRows::take_in_scores(const Step& step, const uint64_t* masks) {
   step.kernels->softmax(scores_.data(), masks, count_, step.block.used, width_, maximum_.data(), sum_.data(), out_.data());
   step.kernels->accumulate(step.block, scores_.data(), count_, out_.data());
 }
@@ -113,22 +117,53 @@ void BlockRows::turn_to(const PageList& pages, const Selection& selection, int64
   }
 }
 
+void BlockRows::start_far(const PageList& pages, FarRows& far) {
+  if (pages.far == nullptr) return;
+  far_running_.resize(kBlockRows);
+  far_q_.resize(static_cast<size_t>(kBlockRows) * row_.size());
+  std::fill_n(far_q_.begin(), kBlockRows * width_, 0.0f);
+  for (int64_t r = 0; r < count_; ++r)
+    for (int64_t c = 0; c < width_; ++c) far_q_[static_cast<size_t>(c * kBlockRows + r)] = q(r)[c];
+  far.q = far_q_.data(), far.running = far_running_.data(), far.rows = count_;
+}
+
+uint64_t BlockRows::take_in_far(const PageList& pages, int64_t index, int64_t next, FarRows& far, BlockCounts& counts) {
+  if (pages.far == nullptr) return 0;
+  const KvPage& page = pages.cache->head(pages.layer, pages.kv_head).pages[static_cast<size_t>(index)];
+  const int32_t* positions = pages.cache->positions(pages.layer, page);
+  const uint64_t seen = PageMasks::split_far(pages.far->near_region(), page, positions, positions_.data(), count_, masks_.data(), sink_masks_.data());
+  if (seen == 0) return 0;
+  const FarCounts read = pages.far->scores(pages.layer, pages.kv_head, index, far, sink_masks_.data(), seen, scores_.data());
+  take_in_scores(make_step(pages, index, next, std::bit_width(seen)), sink_masks_.data());
+  counts.pairs += pairs_of(sink_masks_.data(), count_), counts.key_multiplies += read.multiplies, counts.fast_bytes += read.bytes;
+  return seen;
+}
+
 BlockCounts BlockRows::attend(const PageList& pages, const PageMasks& masks, bool separate_sinks) {
   const KvHead& head = pages.cache->head(pages.layer, pages.kv_head);
-  const size_t token_bytes = pages.cache->layout(pages.layer).token_bytes;
+  const KvLayout& layout = pages.cache->layout(pages.layer);
   const bool packed = masks.selection().positions == Selection::Positions::kPacked;
   int64_t block = -1;
   const float* q = packed ? nullptr : prepared(pages, q_, prepared_q_);
   const float* sink_q = separate_sinks ? prepared(pages, sink_q_, prepared_sink_q_) : nullptr;
   BlockCounts counts;
+  FarRows far;
+  start_far(pages, far);
   for (int64_t i = next_page(head, pages.begin - 1, pages.end); i < pages.end;) {
     const KvPage& page = head.pages[static_cast<size_t>(i)];
     const int32_t* positions = pages.cache->positions(pages.layer, page);
     const int64_t next = next_page(head, i, pages.end);
-    const uint64_t seen = masks.fill(page, positions, positions_.data(), count_, masks_.data());
+    uint64_t seen = masks.fill(page, positions, positions_.data(), count_, masks_.data());
+    if (const uint64_t afar = seen == 0 ? 0 : take_in_far(pages, i, next, far, counts); afar != 0) {
+      const uint64_t all = seen;
+      seen = 0;
+      for (int64_t r = 0; r < count_; ++r) seen |= masks_[static_cast<size_t>(r)];
+      counts.fast_bytes += static_cast<uint64_t>(std::popcount(all & ~seen)) * (layout.token_bytes / 2);  // their values
+    }
     if (seen != 0) {
-      counts.pairs += pairs_of(masks_.data(), count_);
-      (page.tier == Tier::kFast ? counts.fast_bytes : counts.slow_bytes) += static_cast<uint64_t>(std::popcount(seen)) * token_bytes;
+      const uint64_t pairs = pairs_of(masks_.data(), count_);
+      counts.pairs += pairs, counts.key_multiplies += pairs * static_cast<uint64_t>(layout.head_size);
+      (page.tier == Tier::kFast ? counts.fast_bytes : counts.slow_bytes) += static_cast<uint64_t>(std::popcount(seen)) * layout.token_bytes;
       if (packed && page.first / masks.selection().block != block) {
         block = page.first / masks.selection().block;
         turn_to(pages, masks.selection(), block);

@@ -15,6 +15,7 @@ namespace espalier {
 
 struct BlockCounts {
   uint64_t pairs = 0;                       // visible (row, key) pairs
+  uint64_t key_multiplies = 0;              // of queries with keys
   uint64_t fast_bytes = 0, slow_bytes = 0;  // of visible keys and values, once for all rows
   BlockCounts& operator+=(const BlockCounts& other);
 };
@@ -28,6 +29,7 @@ struct PageList {
   const BlockKernels* kernels = nullptr;        // of the cache's codec
   const BlockKernels* plain_kernels = nullptr;  // of fp32, for keys that are rotated as they are read
   const RotaryRows* rotation = nullptr;         // by position, for raw keys and packed blocks
+  const FarKeys* far = nullptr;                 // of a policy that has them
 };
 
 // The rows' running state; a thread has one and uses it again and again.
@@ -68,9 +70,14 @@ class BlockRows {
   void turn_to(const PageList& pages, const Selection& selection, int64_t block);
   const float* prepared(const PageList& pages, const std::vector<float>& q, std::vector<float>& target) const;
   void take_in(const Step& step, const float* q, const uint64_t* masks);
+  void take_in_scores(const Step& step, const uint64_t* masks);  // that stand in scores_
+  // The page's keys that are not near to the rows, which are taken out of masks_. Returns all of them or-ed.
+  uint64_t take_in_far(const PageList& pages, int64_t page, int64_t next, FarRows& far, BlockCounts& counts);
+  void start_far(const PageList& pages, FarRows& far);
 
   int64_t width_ = 0, count_ = 0;
   std::vector<float> q_, sink_q_, out_, scores_, maximum_, sum_, log_sum_, key_tile_, value_tile_, row_, prepared_q_, prepared_sink_q_;
+  std::vector<float> far_q_, far_running_;
   std::vector<int32_t> positions_;
   std::vector<uint64_t> masks_, sink_masks_;
 };

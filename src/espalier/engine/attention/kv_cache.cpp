@@ -92,7 +92,9 @@ void PagedKvCache::append(int64_t layer, int64_t g, int64_t position, const floa
 
 // Appends of the same forward may count on the page; trim() frees it.
 void PagedKvCache::free_page(int64_t layer, KvHead& head, KvPage& page) {
-  if (page.tier == Tier::kFast) {
+  if (!page.keys) {
+    keyless_pool(layer).give(page.memory + layout(layer).values);
+  } else if (page.tier == Tier::kFast) {
     std::memset(page.memory, 0, layout(layer).page_bytes);
     head.reserved.push_back(page.memory);
     released_ = true;
@@ -174,8 +176,28 @@ void PagedKvCache::drop_between(int64_t layer, int64_t g, int64_t begin, int64_t
   shorten(head);
 }
 
+PagePool& PagedKvCache::keyless_pool(int64_t layer) {
+  const size_t bytes = layout(layer).page_bytes - layout(layer).values;
+  auto& pool = keyless_pools_[bytes];
+  if (pool == nullptr) pool = std::make_unique<PagePool>(bytes);
+  return *pool;
+}
+
+// Keys come first in a page, so that everything else keeps its offset.
+void PagedKvCache::drop_keys(int64_t layer, int64_t g, int64_t index) {
+  KvPage& page = at(layer, g).pages[static_cast<size_t>(index)];
+  if (page.memory == nullptr || !page.keys) return;
+  ESP_ASSERT(!options_.reuse_slots && page.used == options_.page && page.tier == Tier::kFast, "page {}", index);
+  const KvLayout& l = layout(layer);
+  std::byte* memory = keyless_pool(layer).take();
+  std::memcpy(memory, page.memory + l.values, l.page_bytes - l.values);
+  pool(layer, Tier::kFast).give(page.memory);
+  page.memory = memory - l.values, page.keys = false;
+}
+
 void PagedKvCache::compact(int64_t layer, int64_t g) {
   KvHead& head = at(layer, g);
+  for (const KvPage& page : head.pages) ESP_ASSERT(page.keys);
   const KvLayout& l = layout(layer);
   size_t to = 0;
   int64_t to_slot = 0;
@@ -216,11 +238,13 @@ void PagedKvCache::trim(bool reserved) {
     }
   released_ = false;
   for (const auto& pages : pools_) pages->trim();
+  for (const auto& [bytes, pages] : keyless_pools_) pages->trim();
 }
 
 void PagedKvCache::move_page(int64_t layer, int64_t g, int64_t index, Tier tier) {
   KvPage& page = at(layer, g).pages[static_cast<size_t>(index)];
   if (page.memory == nullptr || page.tier == tier) return;
+  ESP_ASSERT(page.keys);
   std::byte* memory = pool(layer, tier).take();
   std::memcpy(memory, page.memory, layout(layer).page_bytes);
   pool(layer, page.tier).give(page.memory);
@@ -247,7 +271,9 @@ std::vector<int64_t> PagedKvCache::token_positions(int64_t layer, int64_t g) con
 }
 
 uint64_t PagedKvCache::bytes(Tier tier) const {
-  uint64_t sum = 0;
+  uint64_t sum = tier == Tier::kFast ? policy_bytes_ : 0;
+  if (tier == Tier::kFast)
+    for (const auto& [bytes, pages] : keyless_pools_) sum += pages->taken_bytes();
   for (size_t i = static_cast<size_t>(tier); i < pools_.size(); i += 2) sum += pools_[i]->taken_bytes();
   return sum;
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <vector>
@@ -34,6 +35,7 @@ struct KvPage {
   uint64_t alive = 0;           // slots with a token
   int32_t used = 0;             // slots from here on were never filled
   int32_t first = 0, last = 0;  // smallest and largest position of the live tokens
+  bool keys = true;             // false: dropped, `memory` is where the page would begin with them
   bool consecutive = true;      // the token of slot s has position base + s
   int32_t base = 0;
   Tier tier = Tier::kFast;
@@ -67,6 +69,8 @@ class PagedKvCache {
   void drop_page(int64_t layer, int64_t g, int64_t page);
   bool drop_token(int64_t layer, int64_t g, int64_t position);  // false: there is none
   void drop_between(int64_t layer, int64_t g, int64_t begin, int64_t end);  // positions
+  // Gives back the memory of a full page's keys; its values stay. Not where slots are reused.
+  void drop_keys(int64_t layer, int64_t g, int64_t page);
   // Moves tokens of later pages into holes, in order, until as few pages are used as the tokens need.
   void compact(int64_t layer, int64_t g);
   // Gives the memory of dropped pages back to the system; with `reserved` also that of reserved pages, which happens
@@ -81,8 +85,9 @@ class PagedKvCache {
   // Positions of the live tokens, ascending.
   std::vector<int64_t> token_positions(int64_t layer, int64_t g) const;
 
-  uint64_t bytes(Tier tier) const;   // of pages, reserved ones included
+  uint64_t bytes(Tier tier) const;   // of pages, reserved ones included, and what a policy holds beside them
   uint64_t bytes() const { return bytes(Tier::kFast) + bytes(Tier::kSlow); }
+  void set_policy_bytes(uint64_t bytes) { policy_bytes_ = bytes; }  // of keys in forms of a policy's own, in fast memory
   uint64_t moved_bytes(Tier to) const { return moved_[static_cast<size_t>(to)]; }
 
  private:
@@ -91,6 +96,7 @@ class PagedKvCache {
   KvPage& page_for_append(KvHead& head, int64_t layer, int64_t& slot) const;
   void refresh(int64_t layer, KvPage& page) const;
   void free_page(int64_t layer, KvHead& head, KvPage& page);
+  PagePool& keyless_pool(int64_t layer);
   void shorten(KvHead& head) const;
 
   KvCacheOptions options_;
@@ -98,6 +104,8 @@ class PagedKvCache {
   std::vector<std::vector<KvHead>> heads_;                    // by layer and head
   std::vector<std::unique_ptr<PagePool>> pools_;              // fast and slow for each page size
   std::vector<size_t> pool_of_;                               // of the layer: index of its fast pool
+  std::map<size_t, std::unique_ptr<PagePool>> keyless_pools_;  // by bytes
+  uint64_t policy_bytes_ = 0;
   bool released_ = false;                                     // dropped pages lie among the reserved ones
   uint64_t moved_[2] = {0, 0};
 };

@@ -73,4 +73,17 @@ uint64_t PageMasks::split_sinks(const KvPage& page, const int32_t* positions, co
   return seen;
 }
 
+uint64_t PageMasks::split_far(const NearRegion& near, const KvPage& page, const int32_t* positions, const int32_t* rows, int64_t count,
+                              uint64_t* masks, uint64_t* far) {
+  const uint64_t sinks = slots_between(page, positions, 0, near.sink);
+  uint64_t seen = 0;
+  for (int64_t r = 0; r < count; ++r) {
+    const bool same = r > 0 && rows[r] == rows[r - 1];
+    far[r] = same ? far[r - 1] : masks[r] & ~(sinks | slots_between(page, positions, near.first(rows[r]), rows[r] + 1));
+    masks[r] &= ~far[r];
+    seen |= far[r];
+  }
+  return seen;
+}
+
 }  // namespace espalier

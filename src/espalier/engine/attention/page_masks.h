@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "espalier/engine/attention/far_keys.h"
 #include "espalier/engine/attention/kv_cache.h"
 #include "espalier/engine/attention/selection.h"
 
@@ -20,6 +21,9 @@ class PageMasks {
   // Of the same, those keys that a row sees as sinks alone, beyond its window; they are taken out of masks.
   uint64_t split_sinks(const KvPage& page, const int32_t* positions, const int32_t* rows, int64_t count, uint64_t* masks,
                        uint64_t* sinks) const;
+  // Those keys that are not near to a row; they are taken out of masks.
+  static uint64_t split_far(const NearRegion& near, const KvPage& page, const int32_t* positions, const int32_t* rows, int64_t count,
+                            uint64_t* masks, uint64_t* far);
 
  private:
   const Selection& selection_;

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "espalier/engine/attention/far_keys.h"
 #include "espalier/engine/attention/kv_cache.h"
 #include "espalier/engine/attention/selection.h"
 
@@ -66,6 +67,10 @@ class AttentionPolicy {
  public:
   virtual ~AttentionPolicy() = default;
   virtual const PolicyNeeds& needs() const = 0;
+  // Where queries see keys in another form than they are stored in the cache, with append-only heads; null: nowhere.
+  virtual const FarKeys* far_keys() const { return nullptr; }
+  // Figures of the sequence so far, for who measures; null: none.
+  virtual Json report() const { return nullptr; }
   // What the user should know of these options and this model; lines without an end.
   virtual std::vector<std::string> notes() const { return {}; }
   virtual void begin_sequence(PagedKvCache&) {}
@@ -92,6 +97,7 @@ struct PolicyInfo {
   std::string summary;  // one line
   std::vector<PolicyOption> options;
   std::unique_ptr<AttentionPolicy> (*make)(const PolicyContext& context);
+  bool any_length = false;  // positions stay within what the model was made for, however long the text is
 };
 
 // What a policy is made for, and the user's options.

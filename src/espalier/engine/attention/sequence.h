@@ -40,7 +40,8 @@ struct AttentionCounters {
   uint64_t keys_scored = 0;      // key rows read to decide a selection
   uint64_t keys_attended = 0;    // key rows that queries used, counted for each query head
   uint64_t values_read = 0;      // value rows, likewise
-  uint64_t multiply_adds = 0;
+  uint64_t key_multiplies = 0;   // of queries with keys; fewer than keys_attended · head_size where a policy skips some
+  uint64_t multiply_adds = 0;    // these and those of probabilities with values
   uint64_t fast_bytes = 0, slow_bytes = 0;  // of cache read, by tier; a KV row read once for a group of heads counts once
 };
 
