@@ -13,6 +13,7 @@
 #include "espalier/lab/methods/plan.h"
 #include "espalier/lab/methods/reproduce.h"
 #include "espalier/lab/methods/runner.h"
+#include "espalier/lab/methods/study.h"
 #include "espalier/lab/torch.h"
 
 namespace espalier {
@@ -83,6 +84,11 @@ class Laboratory : public LabApi {
     }
     if (!request.out.empty()) write_file_atomically(request.out, results.dump(1) + "\n");
     return {{"reproductions", results}};
+  }
+
+  Json analyze(const AnalyzeRequest& request) override {
+    prepare(request.common);
+    return run_study(request);
   }
 };
 

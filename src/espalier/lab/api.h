@@ -21,6 +21,7 @@ class LabApi {
   virtual Json eval(const EvalRequest& request) = 0;
   virtual Json compare(const CompareRequest& request) = 0;  // a list of rows
   virtual Json reproduce(const ReproduceRequest& request) = 0;
+  virtual Json analyze(const AnalyzeRequest& request) = 0;
 };
 
 }  // namespace espalier

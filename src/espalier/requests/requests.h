@@ -131,6 +131,16 @@ struct CompareRequest {
   bool force = false, resume = false;
 };
 
+// A study: findings about a model.
+struct AnalyzeRequest {
+  CommonRequest common;
+  std::string study, model;
+  std::string data;       // "": the embedded sample that suits the model
+  MethodOptions options;  // of the study
+  std::string out;
+  bool force = false;
+};
+
 struct InspectRequest {
   CommonRequest common;
   std::string model;
