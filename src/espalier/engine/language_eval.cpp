@@ -29,6 +29,7 @@ double nats_of(std::span<const float> logits, int32_t target) {
 struct TextRun {
   NatsSums sums;
   std::vector<std::string> notes;  // of the policy
+  Json report;                     // likewise, at the end of the first window
   AttentionCounters counters;
   uint64_t cache_bytes = 0;  // the most at the end of a window
 };
@@ -57,7 +58,7 @@ void score_window(Decoder& decoder, const EvalRequest& request, const std::vecto
   }
   run.sums.add(window, nats, squares, count - first);
   add_counters(run.counters, sequence->counters());
-  if (window == 0) run.notes = sequence->policy().notes();
+  if (window == 0) run.notes = sequence->policy().notes(), run.report = sequence->policy().report();
   run.cache_bytes = std::max(run.cache_bytes, sequence->cache_bytes());
 }
 
@@ -95,6 +96,7 @@ Json perplexity(Decoder& decoder, const EvalRequest& request) {
                         {"fast_bytes", run.counters.fast_bytes},
                         {"slow_bytes", run.counters.slow_bytes}}}};
   if (!run.notes.empty()) result["notes"] = run.notes;
+  if (!run.report.is_null()) result["report"] = run.report;
   return result;
 }
 

@@ -51,6 +51,13 @@ TEST(AttentionSequence, SplitDecodeIsDense) {
   EXPECT_LT(worst(run_sequence(oracle, request("dense"), {1000, 1}).out, run_sequence(oracle, request("dense"), {1100}).out), 1e-5);
 }
 
+// The last token of a long prompt is a chunk of its own, whose keys are cut into ranges although the prompt's are not.
+TEST(AttentionSequence, AShortLastChunkIsSplit) {
+  const Oracle oracle(2, 1, 16, 1025);
+  const auto run = run_sequence(oracle, request("random-tokens", {{"budget", "1025"}, {"chunk", "32"}}), {1025}, 2);
+  EXPECT_LT(worst(run.out, run_sequence(oracle, request("dense"), {1025}).out), 1e-5);
+}
+
 TEST(AttentionSequence, NoRotationAndTheModelsOwnWindow) {
   Oracle oracle(4, 2, 16, 90, 3, false);
   oracle.layer.window = 20;
