@@ -105,31 +105,10 @@ Team& team_of(int threads) {
   return *team;
 }
 
-// Four streams of 32-byte loads: what reads fastest of what was tried (1 to 8 streams, with and without prefetch).
-using Half = uint64_t __attribute__((vector_size(32), aligned(8)));
-__attribute__((target("avx2"))) uint64_t read_streams(const uint64_t* words, int64_t count) {
-  const int64_t length = count / 4 / 8 * 8;
-  Half sums[8] = {};
-  for (int64_t i = 0; i < length; i += 8)
-#pragma GCC unroll 4
-    for (int64_t s = 0; s < 4; ++s) {
-      sums[2 * s] ^= *reinterpret_cast<const Half*>(words + s * length + i);
-      sums[2 * s + 1] ^= *reinterpret_cast<const Half*>(words + s * length + i + 4);
-    }
-  for (int i = 1; i < 8; ++i) sums[0] ^= sums[i];
-  return sums[0][0] ^ sums[0][1] ^ sums[0][2] ^ sums[0][3];
+MemoryStream& memory_stream() {
+  static MemoryStream stream;
+  return stream;
 }
-
-// One pass over 256 MiB.
-void read_memory(Team& team) {
-  static std::vector<uint64_t> words(size_t{1} << 25, 1);
-  team.run([&](int rank) {
-    const Slice slice = slice_of(static_cast<int64_t>(words.size()), rank, team.size(), 512);
-    uint64_t sum = read_streams(words.data() + slice.begin, slice.end - slice.begin);
-    benchmark::DoNotOptimize(sum);
-  });
-}
-constexpr double kReadBytes = 8.0 * (1 << 25);
 
 // Whole cache lines, as the decoder's buffers are: a load across two costs twice.
 using Floats = std::vector<float, LineAllocator<float>>;
@@ -147,12 +126,12 @@ void mat_vec_benchmark(benchmark::State& state, const WeightForm& form, const Ke
   const WeightMatrix& matrix = matrix_of(form, kept);
   const WeightMatrix& dense = matrix_of({form.precision, Layout::kDense, form.group}, {});
   Floats x(static_cast<size_t>(vectors * kColumns), 0.5f), y(static_cast<size_t>(vectors * kRows));
-  const std::vector<double> seconds = take_turns(state, {[&] { multiply(matrix, team, vectors, x, y); }, [&] { read_memory(team); },
+  const std::vector<double> seconds = take_turns(state, {[&] { multiply(matrix, team, vectors, x, y); }, [&] { memory_stream().pass(team); },
                                                          [&] { multiply(dense, team, vectors, x, y); }});
   const double bytes = static_cast<double>(matrix.byte_size());
   state.counters["GB/s"] = bytes / seconds[0] / 1e9;
-  state.counters["stream_GB/s"] = kReadBytes / seconds[1] / 1e9;
-  state.counters["of_stream"] = bytes / seconds[0] / (kReadBytes / seconds[1]);
+  state.counters["stream_GB/s"] = memory_stream().bytes() / seconds[1] / 1e9;
+  state.counters["of_stream"] = bytes / seconds[0] / (memory_stream().bytes() / seconds[1]);
   state.counters["times_dense"] = seconds[2] / seconds[0];
   state.counters["byte_ratio"] = static_cast<double>(dense.byte_size()) / bytes;
 }
@@ -220,8 +199,8 @@ void gemm_benchmark(benchmark::State& state, const WeightForm& form, const Kept&
 }
 
 void stream_benchmark(benchmark::State& state, int threads) {
-  const std::vector<double> seconds = take_turns(state, {[&] { read_memory(team_of(threads)); }});
-  state.counters["GB/s"] = kReadBytes / seconds[0] / 1e9;
+  const std::vector<double> seconds = take_turns(state, {[&] { memory_stream().pass(team_of(threads)); }});
+  state.counters["GB/s"] = memory_stream().bytes() / seconds[0] / 1e9;
 }
 
 void peak_benchmark(benchmark::State& state, int threads) {
