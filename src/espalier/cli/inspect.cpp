@@ -7,6 +7,7 @@
 #include "espalier/cli/verb.h"
 #include "espalier/core/assets.h"
 #include "espalier/families/family.h"
+#include "espalier/graph/node_kinds.h"
 #include "espalier/graph/operator.h"
 #include "espalier/graph/sublayers.h"
 #include "espalier/structure/coupling.h"
@@ -37,7 +38,8 @@ class InspectVerb : public Verb {
 
 int64_t params_of(const Graph& graph, const Node& node) {
   int64_t count = 0;
-  for (const auto& [role, name] : node.params) count += graph.parameter(name).count();
+  for (const auto& [role, name] : node.params)
+    if (!is_statistic(node, role)) count += graph.parameter(name).count();
   return count;
 }
 
@@ -76,7 +78,7 @@ Json units_of(const Coupling& coupling, const Graph& graph) {
   for (const CouplingGroup& group : coupling.groups) counts[name_of(group.kind)] += group.set_count;
   int64_t weights = 0;
   for (const Node& node : graph.nodes)
-    if ((node.op == "Linear" && (graph.block_count == 0 || (node.block >= 0 && node.block < graph.block_count))) || node.op == "Conv" || node.op == "ConvTranspose")
+    if (is_matrix_layer(node) && (node.op != "Linear" || graph.block_count == 0 || (node.block >= 0 && node.block < graph.block_count)))
       weights += graph.parameter_of(node, "weight").count();
   return {{"weights", weights},
           {"kv_groups", counts["heads"]},

@@ -4,6 +4,7 @@
 #include <unordered_set>
 
 #include "espalier/core/error.h"
+#include "espalier/graph/node_kinds.h"
 #include "espalier/graph/operator.h"
 
 namespace espalier {
@@ -173,8 +174,10 @@ std::vector<NodeId> Graph::consumers(ValueId value) const {
 }
 
 int64_t Graph::parameter_count() const {
+  const auto statistics = statistics_of(*this);
   int64_t count = 0;
-  for (const auto& parameter : parameters_) count += parameter->count();
+  for (const auto& parameter : parameters_)
+    if (!statistics.count(parameter->name())) count += parameter->count();
   return count;
 }
 

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "espalier/families/onnx/patterns_view.h"
+#include "espalier/graph/node_kinds.h"
 
 namespace espalier {
 namespace {
@@ -66,7 +67,7 @@ bool fuse_bias(PatternView& view, size_t i) {
   for (size_t side = 0; side < 2; ++side) {
     const ValueId product = sum.inputs[side];
     const Node* layer = view.maker(product);
-    if (!layer || (layer->op != "Linear" && layer->op != "Conv" && layer->op != "ConvTranspose")) continue;
+    if (!layer || !is_matrix_layer(*layer)) continue;
     if (layer->has_param("bias") || view.reads(product) != 1) continue;
     const Shape shape = view.shape(product);
     if (view.shape(sum.outputs[0]) != shape || shape.empty()) continue;

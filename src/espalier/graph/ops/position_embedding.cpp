@@ -1,6 +1,6 @@
 // PositionEmbedding: ids [batch, tokens] → rows `offset` + 0, 1, … of `weight` [positions, width] (learned positions).
 #include "espalier/core/error.h"
-#include "espalier/graph/operator.h"
+#include "espalier/graph/ops/table_rules.h"
 
 namespace espalier {
 namespace {
@@ -14,17 +14,7 @@ std::vector<Shape> infer(const NodeView& view) {
   return {shape};
 }
 
-Cost cost(const NodeView& view) {
-  const double tokens = static_cast<double>(element_count(view.input(0)));
-  return {0, view.param_bytes() / static_cast<double>(view.param("weight")[0]) * tokens};
-}
-
-void couple(Coupler& coupler, const NodeView&) {
-  coupler.freeze(coupler.param("weight", 0));
-  coupler.set_output(0, -1, coupler.param("weight", 1));
-}
-
-const RegisterOperator registered({"PositionEmbedding", infer, cost, couple});
+const RegisterOperator registered({"PositionEmbedding", infer, lookup_cost, couple_table});
 
 }  // namespace
 }  // namespace espalier

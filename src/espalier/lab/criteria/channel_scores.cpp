@@ -6,6 +6,7 @@
 
 #include "espalier/core/choice.h"
 #include "espalier/core/rng.h"
+#include "espalier/graph/node_kinds.h"
 #include "espalier/lab/measure/layer_columns.h"
 #include "espalier/lab/tensor_bridge.h"
 #include "espalier/lab/torch.h"
@@ -42,9 +43,8 @@ std::map<std::string, std::pair<const Node*, std::string>> roles_of(const Graph&
 
 // Means and variances of batch norms are measurements, not weights.
 ElementScores without_statistics(const Graph& graph, ElementScores scores) {
-  return [scores = std::move(scores), roles = roles_of(graph)](const std::string& name) -> at::Tensor {
-    const std::string& role = roles.at(name).second;
-    return role == "mean" || role == "var" ? at::Tensor() : scores(name);
+  return [scores = std::move(scores), statistics = statistics_of(graph)](const std::string& name) -> at::Tensor {
+    return statistics.count(name) ? at::Tensor() : scores(name);
   };
 }
 

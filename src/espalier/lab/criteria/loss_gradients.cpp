@@ -3,6 +3,7 @@
 #include "espalier/core/error.h"
 #include "espalier/core/progress.h"
 #include "espalier/core/signals.h"
+#include "espalier/graph/node_kinds.h"
 #include "espalier/lab/torch.h"
 
 namespace espalier {
@@ -13,7 +14,7 @@ std::map<std::string, at::Tensor> make_leaves(const Graph& graph, Weights& weigh
   std::map<std::string, at::Tensor> leaves;
   for (const auto& node : graph.nodes) {
     for (const auto& [role, name] : node.params) {
-      if (role == "mean" || role == "var" || leaves.count(name)) continue;
+      if (is_statistic(node, role) || leaves.count(name)) continue;
       const at::Tensor value = weights.get(name);
       if (!at::isFloatingType(value.scalar_type())) continue;
       leaves[name] = value.detach().clone().set_requires_grad(true);

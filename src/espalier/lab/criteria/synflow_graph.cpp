@@ -1,18 +1,13 @@
 #include "espalier/lab/criteria/synflow_graph.h"
 
 #include "espalier/core/error.h"
+#include "espalier/graph/node_kinds.h"
 #include "espalier/graph/operator.h"
 #include "espalier/lab/interpreter/interpreter.h"
 #include "espalier/lab/torch.h"
 
 namespace espalier {
 namespace {
-
-bool is_norm(const Node& node) {
-  for (const char* op : {"BatchNorm", "LayerNorm", "RMSNorm", "GroupNorm", "InstanceNorm"})
-    if (node.op == op) return true;
-  return false;
-}
 
 void set_other_weights(const Graph& graph, Weights& weights) {
   for (const auto& node : graph.nodes) {

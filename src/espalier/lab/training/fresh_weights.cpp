@@ -5,6 +5,7 @@
 #include <set>
 
 #include "espalier/core/rng.h"
+#include "espalier/graph/node_kinds.h"
 #include "espalier/lab/measure/layer_columns.h"
 
 namespace espalier {
@@ -23,14 +24,12 @@ Tensor normal(const Shape& shape, double deviation, uint64_t seed, const std::st
   return tensor;
 }
 
-bool is_norm(const Node& node) { return node.op.ends_with("Norm"); }
-
 Tensor initial(const Graph& graph, const Node& node, const std::string& role, const Parameter& parameter, uint64_t seed) {
   const Shape& shape = parameter.shape();
   if (role == "bias" || role == "mean") return constant(shape, 0);
   if (role == "var" || (is_norm(node) && role == "weight")) return constant(shape, 1);
   if (node.op == "PRelu") return constant(shape, 0.25f);
-  if (!is_weighted_layer(node) && node.op != "ConvTranspose") return normal(shape, 0.02, seed, parameter.name());
+  if (!is_matrix_layer(node)) return normal(shape, 0.02, seed, parameter.name());
   const bool classifier = std::count(graph.outputs.begin(), graph.outputs.end(), node.outputs[0]) > 0;
   const double fan_in = is_weighted_layer(node) ? static_cast<double>(layer_shape(graph, node).inputs)
                                                 : static_cast<double>(element_count(shape) / std::max<int64_t>(1, shape[1]));

@@ -12,6 +12,7 @@
 #include "espalier/core/error.h"
 #include "espalier/core/progress.h"
 #include "espalier/core/signals.h"
+#include "espalier/graph/node_kinds.h"
 #include "espalier/graph/operator.h"
 #include "espalier/lab/interpreter/interpreter.h"
 #include "espalier/lab/measure/class_scores.h"
@@ -34,7 +35,7 @@ struct Fixed {
   explicit Fixed(const Graph& graph) {
     for (const auto& node : graph.nodes) {
       for (const auto& [role, name] : node.params) {
-        if (node.op == "BatchNorm" && (role == "mean" || role == "var")) statistics.insert(name);
+        if (is_statistic(node, role)) statistics.insert(name);
         if (role == "mask" || (node.op == "Constant" && graph.parameter(name).count() == 1)) others.insert(name);
       }
     }

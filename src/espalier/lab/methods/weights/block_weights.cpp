@@ -6,6 +6,7 @@
 
 #include "espalier/core/error.h"
 #include "espalier/core/ranking.h"
+#include "espalier/graph/node_kinds.h"
 #include "espalier/lab/torch.h"
 
 namespace espalier {
@@ -95,8 +96,7 @@ std::vector<NodeId> layers_without_blocks(const PruneJob& job) {
   std::set<std::string> taken;
   for (size_t n = 0; n < job.graph().nodes.size(); ++n) {
     const auto& node = job.graph().nodes[n];
-    const bool layer = node.op == "Linear" || node.op == "Conv" || node.op == "ConvTranspose";
-    if (layer && !job.is_protected(node.name) && taken.insert(node.params.at("weight")).second) layers.push_back(static_cast<NodeId>(n));
+    if (is_matrix_layer(node) && !job.is_protected(node.name) && taken.insert(node.params.at("weight")).second) layers.push_back(static_cast<NodeId>(n));
   }
   return layers;
 }
