@@ -13,6 +13,7 @@
 #include "espalier/core/progress.h"
 #include "espalier/core/run_dir.h"
 #include "espalier/core/signals.h"
+#include "espalier/graph/node_kinds.h"
 #include "espalier/io/text_dataset.h"
 #include "espalier/lab/evaluate.h"
 #include "espalier/lab/measure/accuracy.h"
@@ -83,9 +84,12 @@ class Judge {
   TokenSequences windows_;
 };
 
+// Of what parameter_count() counts.
 int64_t nonzero_count(const Graph& graph) {
+  const auto statistics = statistics_of(graph);
   int64_t count = 0;
-  for (const auto& parameter : graph.parameters()) count += at::count_nonzero(to_torch(parameter->load())).item<int64_t>();
+  for (const auto& parameter : graph.parameters())
+    if (!statistics.count(parameter->name())) count += at::count_nonzero(to_torch(parameter->load())).item<int64_t>();
   return count;
 }
 
@@ -138,7 +142,7 @@ Json run_arm(const CompareRequest& request, const StepRequest& arm, double spars
     }
     row["seconds"] = std::chrono::duration<double>(Clock::now() - start).count();
     add_costs(row, model.graph, dense);
-    row["forward_ratio"] = forward_time_ratio(model.graph, dense);
+    row["forward_ratio"] = ForwardTimer(dense).ratio_of(model.graph, {.most_rounds = 15}).value;
     row["decode_tok_s"] = nullptr;
   } catch (const UserError& error) {
     row["error"] = error.what();

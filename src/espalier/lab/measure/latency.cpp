@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <memory>
 
 #include "espalier/lab/interpreter/interpreter.h"
 #include "espalier/lab/measure/probe.h"
@@ -11,12 +10,25 @@
 namespace espalier {
 namespace {
 
-struct Runner {
+std::vector<at::Tensor> inputs_of(const Model& model) {
+  if (model.task != Task::kText) return probe_inputs(model, 0);
+  const int64_t tokens = std::min<int64_t>(model.context_length, 128);
+  return {at::remainder(at::arange(tokens, at::kLong), model.vocab_size).unsqueeze(0)};
+}
+
+}  // namespace
+
+struct ForwardTimer::Runner {
+  std::vector<at::Tensor> inputs;
   Weights weights;
   Interpreter interpreter;
-  explicit Runner(const Graph& graph) : weights(graph), interpreter(graph, weights) {}
 
-  double run(const std::vector<at::Tensor>& inputs) {
+  Runner(const Graph& graph, std::vector<at::Tensor> given) : inputs(std::move(given)), weights(graph), interpreter(graph, weights) {
+    run();  // loads the weights
+  }
+
+  double run() {
+    at::NoGradGuard no_gradients;
     const auto start = std::chrono::steady_clock::now();
     const Graph& graph = interpreter.graph();
     Environment values;
@@ -26,34 +38,12 @@ struct Runner {
   }
 };
 
-}  // namespace
+ForwardTimer::ForwardTimer(const Model& dense) : dense_(std::make_unique<Runner>(dense.graph, inputs_of(dense))) {}
+ForwardTimer::~ForwardTimer() = default;
 
-std::vector<double> forward_seconds(const std::vector<const Graph*>& graphs, const Model& model, int rounds) {
-  at::NoGradGuard no_gradients;
-  std::vector<at::Tensor> inputs = probe_inputs(model, 0);
-  if (model.task == Task::kText) {
-    const int64_t tokens = std::min<int64_t>(model.context_length, 128);
-    inputs = {at::remainder(at::arange(tokens, at::kLong), model.vocab_size).unsqueeze(0)};
-  }
-  std::vector<std::unique_ptr<Runner>> runners;
-  for (const Graph* graph : graphs) {
-    runners.push_back(std::make_unique<Runner>(*graph));
-    runners.back()->run(inputs);  // loads the weights
-  }
-  std::vector<std::vector<double>> times(graphs.size());
-  for (int round = 0; round < rounds; ++round)
-    for (size_t g = 0; g < runners.size(); ++g) times[g].push_back(runners[g]->run(inputs));
-  std::vector<double> medians;
-  for (auto& list : times) {
-    std::nth_element(list.begin(), list.begin() + static_cast<std::ptrdiff_t>(list.size() / 2), list.end());
-    medians.push_back(list[list.size() / 2]);
-  }
-  return medians;
-}
-
-double forward_time_ratio(const Graph& graph, const Model& dense, int rounds) {
-  const auto seconds = forward_seconds({&dense.graph, &graph}, dense, rounds);
-  return seconds[1] / seconds[0];
+TimeRatio ForwardTimer::ratio_of(const Graph& graph, const TimingLimits& limits) const {
+  Runner cut(graph, dense_->inputs);
+  return measure_time_ratio([&] { return dense_->run(); }, [&] { return cut.run(); }, limits);
 }
 
 }  // namespace espalier

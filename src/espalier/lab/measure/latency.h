@@ -1,18 +1,26 @@
 // How long a forward takes in the laboratory's interpreter. Only ratios within one run mean anything.
 #pragma once
 
-#include <cstdint>
-#include <vector>
+#include <memory>
 
 #include "espalier/families/family.h"
+#include "espalier/lab/measure/time_ratio.h"
 
 namespace espalier {
 
-// Medians of `rounds` runs in which the graphs take turns, seconds a forward of the model's example (text: a sequence of
-// at most 128 tokens). All graphs read what `model` reads.
-std::vector<double> forward_seconds(const std::vector<const Graph*>& graphs, const Model& model, int rounds = 5);
+// Times forwards of the model's example (text: a sequence of at most 128 tokens) against the model's own graph. The model
+// must outlive it.
+class ForwardTimer {
+ public:
+  explicit ForwardTimer(const Model& dense);
+  ~ForwardTimer();
 
-// Time of the graph by that of the model's own graph.
-double forward_time_ratio(const Graph& graph, const Model& dense, int rounds = 5);
+  // Time of the graph, which reads what the model reads, by that of the model's own graph.
+  TimeRatio ratio_of(const Graph& graph, const TimingLimits& limits = {}) const;
+
+ private:
+  struct Runner;
+  std::unique_ptr<Runner> dense_;
+};
 
 }  // namespace espalier

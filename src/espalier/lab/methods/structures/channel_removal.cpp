@@ -1,6 +1,7 @@
 #include "espalier/lab/methods/structures/channel_removal.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "espalier/core/choice.h"
 #include "espalier/core/log.h"
@@ -90,6 +91,44 @@ SetScores equal_scores(const Coupling& coupling) {
              removal.limits.min_channels, removal.limits.round_to, frozen);
 }
 
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+bool is_measured(const PruneJob& job) { return job.settings().of == "latency" && !job.trial(); }
+
+MeasuredShare time_share(const ForwardTimer& timer, const Graph& graph) {
+  const TimeRatio ratio = timer.ratio_of(graph);
+  return {1 - ratio.value, ratio.spread};
+}
+
+double counted_share(const PruneJob& job, const Graph& graph) {
+  const Model& model = job.model();
+  const std::string& of = job.settings().of;
+  const Size before = model_size(job.graph(), model), after = model_size(graph, model);
+  const auto share = [](double left, double all) { return all > 0 ? 1 - left / all : 0.0; };
+  if (of == "flops" || of == "latency") return share(after.flops, before.flops);
+  if (of == "bytes") return share(static_cast<double>(after.bytes), static_cast<double>(before.bytes));
+  ESP_ASSERT(of == "params", "a budget of {}", of);
+  return share(static_cast<double>(after.params), static_cast<double>(before.params));
+}
+
+Graph cut_without(const Graph& graph, const Coupling& coupling, const std::vector<int32_t>& removed) {
+  Graph rest = graph.clone();
+  cut(rest, coupling, cuts_without(coupling, removed));
+  return rest;
+}
+
+// Says what a search for a time could not settle.
+void report_end(const PruneJob& job, const TimeSearchResult& found, double share, int64_t all, const TimeSearchLimits& limits) {
+  const std::string result = fmt::format("{:.3f} ± {:.3f} of the time is gone where {:g} was asked for", found.gone.value, found.gone.spread, share);
+  if (found.end == TimeSearchEnd::kNoise)
+    warn("{}: forwards of equal work differ too much on this machine now: after {} measurements {}", job.method().id, found.measurements, result);
+  if (found.end != TimeSearchEnd::kTime) return;
+  if (found.count == all)
+    user_error("{}: {:g} s of measuring were over after {} measurements, before any cut smaller than the largest was known to take {:g} off the time; ask for a share of flops",
+               job.method().id, limits.seconds, found.measurements, share);
+  warn("{}: {:g} s of measuring are over after {} measurements: {}; a smaller cut might do", job.method().id, limits.seconds, found.measurements, result);
+}
+
 }  // namespace
 
 std::vector<OptionSpec> set_removal_options(const std::string& scope, std::vector<OptionSpec> first) {
@@ -136,18 +175,11 @@ Coupling coupling_for(const PruneJob& job, const CouplingOptions& options, const
   return coupling;
 }
 
-double share_gone(const PruneJob& job, const Graph& graph) {
-  const Model& model = job.model();
-  const std::string& of = job.settings().of;
-  constexpr int kTimedRounds = 15;
-  if (of == "latency" && !job.trial()) return 1 - forward_time_ratio(graph, model, kTimedRounds);
-  const Size before = model_size(job.graph(), model), after = model_size(graph, model);
-  const auto share = [](double left, double all) { return all > 0 ? 1 - left / all : 0.0; };
-  if (of == "flops" || of == "latency") return share(after.flops, before.flops);
-  if (of == "bytes") return share(static_cast<double>(after.bytes), static_cast<double>(before.bytes));
-  ESP_ASSERT(of == "params", "a budget of {}", of);
-  return share(static_cast<double>(after.params), static_cast<double>(before.params));
+MeasuredShare measured_share(const PruneJob& job, const Graph& graph) {
+  return is_measured(job) ? time_share(ForwardTimer(job.model()), graph) : MeasuredShare{counted_share(job, graph), 0};
 }
+
+double share_gone(const PruneJob& job, const Graph& graph) { return measured_share(job, graph).value; }
 
 std::vector<GroupCut> cuts_without(const Coupling& coupling, const std::vector<int32_t>& removed) {
   const std::set<int32_t> gone(removed.begin(), removed.end());
@@ -162,9 +194,7 @@ std::vector<GroupCut> cuts_without(const Coupling& coupling, const std::vector<i
 }
 
 double share_without(const PruneJob& job, const Graph& graph, const Coupling& coupling, const std::vector<int32_t>& removed) {
-  Graph trial = graph.clone();
-  cut(trial, coupling, cuts_without(coupling, removed));
-  return share_gone(job, trial);
+  return share_gone(job, cut_without(graph, coupling, removed));
 }
 
 std::vector<int32_t> sets_for_share(const PruneJob& job, const SetRemoval& removal, const Graph& graph, const Coupling& coupling,
@@ -172,20 +202,22 @@ std::vector<int32_t> sets_for_share(const PruneJob& job, const SetRemoval& remov
   constexpr double kRounding = 1e-12;
   const auto ranking = ranking_of(removal, coupling, scores, removal.local || job.trial());
   const auto first = [&](int64_t count) { return choose_removals(coupling, ranking, count, removal.limits); };
-  const auto enough = [&](int64_t count) { return share_without(job, graph, coupling, first(count)) >= share - kRounding; };
   const int64_t all = std::ssize(ranking);
   if (share <= 0) return {};
-  if (!enough(all)) shortfall(job, removal, coupling, share, share_without(job, graph, coupling, first(all)));
+  if (is_measured(job)) {
+    const ForwardTimer timer(job.model());
+    const TimeSearchLimits limits;
+    const auto found = fewest_for_time(all, share, [&](int64_t count) { return time_share(timer, cut_without(graph, coupling, first(count))); }, now, limits);
+    if (found.end == TimeSearchEnd::kShortfall) shortfall(job, removal, coupling, share, found.gone.value);
+    report_end(job, found, share, all, limits);
+    return first(found.count);
+  }
+  const auto gone = [&](int64_t count) { return share_without(job, graph, coupling, first(count)); };
+  if (gone(all) < share - kRounding) shortfall(job, removal, coupling, share, gone(all));
   int64_t low = 0, high = all;
-  // A time that was measured too short is found out by measuring again.
-  for (int attempt = 0; attempt < (job.settings().of == "latency" ? 4 : 1); ++attempt) {
-    while (high - low > 1) {
-      const int64_t middle = low + (high - low) / 2;
-      (enough(middle) ? high : low) = middle;
-    }
-    if (job.settings().of != "latency" || high == all || enough(high)) break;
-    low = high;
-    high = all;
+  while (high - low > 1) {
+    const int64_t middle = low + (high - low) / 2;
+    (gone(middle) >= share - kRounding ? high : low) = middle;
   }
   return first(high);
 }
@@ -195,10 +227,10 @@ void carry_out(PruneJob& job, const Coupling& coupling, const std::vector<GroupC
   report.add(coupling, cuts);
   Graph graph = job.graph().clone();
   cut(graph, coupling, cuts);
-  const double share = share_gone(job, graph);
+  const MeasuredShare gone = measured_share(job, graph);
   job.graph() = std::move(graph);
   report.write(job);
-  job.reached(share);
+  job.reached(gone.value, gone.spread);
 }
 
 void remove_sets(PruneJob& job, const SetRemoval& removal, const ScoreSets& scores_of, const BeforeCut& before_cut) {
@@ -213,10 +245,10 @@ void remove_sets(PruneJob& job, const SetRemoval& removal, const ScoreSets& scor
     cut(graph, coupling, cuts);
     report.add(coupling, cuts);
   }
-  const double share = share_gone(job, graph);
+  const MeasuredShare gone = measured_share(job, graph);
   job.graph() = std::move(graph);
   report.write(job);
-  job.reached(share);
+  job.reached(gone.value, gone.spread);
 }
 
 std::vector<LossBatch> loss_batches(PruneJob& job, int64_t samples) {

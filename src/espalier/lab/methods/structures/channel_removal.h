@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "espalier/lab/allocation/time_search.h"
 #include "espalier/lab/criteria/channel_scores.h"
 #include "espalier/lab/methods/job.h"
 #include "espalier/structure/surgery.h"
@@ -32,16 +33,18 @@ std::vector<OptionSpec> set_removal_options(const std::string& scope = "global",
 Coupling coupling_for(const PruneJob& job, const CouplingOptions& options, const Graph& graph);
 
 // Share of the job's budget unit that is gone in `graph`, a cut of the job's model: of params, flops, bytes, or latency
-// (the interpreter's, measured; in a trial that of FLOPs).
-double share_gone(const PruneJob& job, const Graph& graph);
+// (the interpreter's, measured; in a trial that of FLOPs). Only a measured one has a spread.
+MeasuredShare measured_share(const PruneJob& job, const Graph& graph);
+double share_gone(const PruneJob& job, const Graph& graph);  // its value
 
 // Sets, by canonical number, lowest score first.
 std::vector<GroupCut> cuts_without(const Coupling& coupling, const std::vector<int32_t>& removed);
 // share_gone() of the graph without these sets.
 double share_without(const PruneJob& job, const Graph& graph, const Coupling& coupling, const std::vector<int32_t>& removed);
 
-// The fewest sets of the ranking, from its front, with which `share` of the budget is gone. UserError naming the groups
-// that can give no more and the share that can be reached.
+// The fewest sets of the ranking, from its front, with which `share` of the budget is gone; of a measured time, as far as
+// fewest_for_time() can tell. UserError naming the groups that can give no more and the share that can be reached, or
+// where the search for a time had to end before it knew anything.
 std::vector<int32_t> sets_for_share(const PruneJob& job, const SetRemoval& removal, const Graph& graph, const Coupling& coupling,
                                     const SetScores& scores, double share);
 
