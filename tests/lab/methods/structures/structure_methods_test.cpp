@@ -120,8 +120,11 @@ TEST(Catalogue, ListsAllSystemsAndTheBaselines) {
   std::map<std::string, int64_t> count;
   for (const auto& entry : list) count[entry.at("status")] += 1;
   EXPECT_EQ(count["works"] + count["runs"], static_cast<int64_t>(registered_methods().size() + registered_policies().size()));
-  EXPECT_EQ(count["planned"], 44 - 7);
-  EXPECT_EQ(catalogue_entry("24").at("status"), "runs");  // its reproduction does not show on a language model
+  const auto of_a_system = [](const auto* registered) { return std::isdigit(static_cast<unsigned char>(registered->id[0])) != 0; };
+  const auto methods = registered_methods();
+  const auto policies = registered_policies();
+  EXPECT_EQ(count["planned"], 44 - std::count_if(methods.begin(), methods.end(), of_a_system) - std::count_if(policies.begin(), policies.end(), of_a_system));
+  EXPECT_EQ(catalogue_entry("24").at("status"), "works");
   EXPECT_EQ(catalogue_entry("amp").at("id"), "03-amp");
 }
 

@@ -1,5 +1,6 @@
 // 24 Global MP (2022): one ranking of |w| over the whole network, with an optional minimum kept in every layer.
 #include "espalier/core/error.h"
+#include "espalier/graph/node_kinds.h"
 #include "espalier/lab/allocation/global_magnitude.h"
 #include "espalier/lab/methods/picture_arm.h"
 #include "espalier/lab/methods/weights/global_ranking.h"
@@ -21,8 +22,7 @@ std::vector<NodeId> prunable(const PruneJob& job, const Graph& graph) {
   std::vector<NodeId> nodes;
   for (size_t n = 0; n < graph.nodes.size(); ++n) {
     const auto& node = graph.nodes[n];
-    const bool layer = node.op == "Linear" || node.op == "Conv" || node.op == "ConvTranspose";
-    if (layer && !job.is_protected(node.name) && chosen(job, node.name) &&
+    if (is_matrix_layer(node) && !job.is_protected(node.name) && chosen(job, node.name) &&
         taken.insert(node.params.at("weight")).second)
       nodes.push_back(static_cast<NodeId>(n));
   }
@@ -76,8 +76,8 @@ Reproduction reproduce(ReproduceContext& context) {
   }
   const double ours = mean["24-global-mp"], layer = mean["magnitude"], random = mean["random"];
   return {"after retraining one global ranking of magnitudes beats the same share of every layer, and both beat random",
-          fmt::format("top-1 of the embedded picture model ({:.1f} % dense) with 90 % of the weights removed, after 100 steps of training under the masks, mean of {} seeds: "
-                      "global {:.1f} %, each layer {:.1f} %, random {:.1f} %",
+          fmt::format("top-1 of the embedded picture model ({:.1f} % dense) with 90 % of the weights removed, after 100 steps of "
+                      "training under the masks, mean of {} seeds: global {:.1f} %, each layer {:.1f} %, random {:.1f} %",
                       100 * dense, kSeeds, 100 * ours, 100 * layer, 100 * random),
           ours > layer && layer > random,
           {{"dense", dense}, {"global", ours}, {"layer", layer}, {"random", random}, {"seeds", single}}};
