@@ -65,8 +65,8 @@ void score_window(Decoder& decoder, const EvalRequest& request, const std::vecto
 Json perplexity(Decoder& decoder, const EvalRequest& request) {
   const auto data = resolve_data(request.data.empty() ? "evaluation.txt" : request.data);
   const int64_t length = request.length ? request.length : default_length(decoder.context_length());
-  const bool any_length = find_policy(attention_request(request.common, request.engine).policy).any_length;
-  if (length < 2 || (length > decoder.context_length() && !any_length))
+  const auto beyond = [&] { return decoder.start(attention_request(request.common, request.engine), length)->policy().needs().any_length; };
+  if (length < 2 || (length > decoder.context_length() && !beyond()))
     throw UserError("--length", "tokens a window", fmt::format("2 to the model's context {}", decoder.context_length()), fmt::format("{}", length));
   const int64_t stride = request.stride ? request.stride : length;
   const auto windows = windows_of(tokens_of(data, decoder.model(), request.limit), length, stride);

@@ -22,6 +22,8 @@ struct RankScratch {
   SelectionBits bits;
   std::vector<float> key;
   AttentionCounters counters;
+  int64_t flat_rows = 0;       // since the last statistics
+  uint64_t values_before = 0;  // counters.values_read at the last statistics
 };
 
 }  // namespace
@@ -43,8 +45,10 @@ struct AttentionSequence::State {
   bool packed() const { return needs.selection.positions == Selection::Positions::kPacked; }
   bool raw() const { return cache.options().keys == KeyForm::kRaw; }
   bool separate_sinks(int layer) const { return needs.selection.positions == Selection::Positions::kCache && rotation.rotates(layer); }
-  // Column sums need the whole sum first.
-  bool splittable(const RowBlocks& blocks) const { return !needs.column_sums && blocks.per_kv_head() == blocks.head_parts(); }
+  // Column sums, the largest probabilities and flatness need the whole sum first.
+  bool splittable(const RowBlocks& blocks) const {
+    return !needs.column_sums && needs.value_share >= 1 && needs.value_count == 0 && needs.flat_below < 0 && blocks.per_kv_head() == blocks.head_parts();
+  }
   const AttentionLayer& at(int layer) const { return (*layers)[static_cast<size_t>(layer)]; }
   int64_t max_pages(int layer) const;
 
@@ -203,6 +207,7 @@ void AttentionSequence::State::load(RankScratch& scratch, const RowBlocks& block
   for (int64_t t = block.begin; t < block.end; ++t)
     for (int64_t head = block.first_head; head < block.first_head + block.heads; ++head, ++r) {
       scratch.rows.position(r) = static_cast<int32_t>(length + t);
+      if (needs.gives_up && !policy->attends(blocks.layer(), length + t)) scratch.rows.give_up(r, needs.blind);
       fill(rotation, t, head, scratch.rows.q(r));
       if (sinks) fill(sink_rotation, t, head, scratch.rows.sink_q(r));
     }
@@ -228,6 +233,7 @@ PageList AttentionSequence::State::pages(const RowBlocks& blocks, int64_t kv_hea
   list.end = splits == 1 ? count : std::min(count, (split + 1) * kSplitPages);
   list.kernels = &kernels, list.plain_kernels = &plain_kernels, list.rotation = &all_rotation;
   list.far = policy->far_keys();
+  list.value_share = needs.value_share, list.value_count = needs.value_count, list.flat_below = tokens == 1 ? needs.flat_below : -1;
   return list;
 }
 
@@ -238,9 +244,10 @@ void AttentionSequence::State::attend_block(RankScratch& scratch, const RowBlock
   const PageMasks masks(selection, scratch.bits, layer.window);
   const bool sinks = separate_sinks(blocks.layer());
   const BlockCounts counts = scratch.rows.attend(list, masks, sinks);
-  scratch.counters.keys_attended += counts.pairs, scratch.counters.values_read += counts.pairs;
+  scratch.counters.keys_attended += counts.pairs, scratch.counters.values_read += counts.value_pairs;
+  scratch.flat_rows += scratch.rows.flat_rows();
   scratch.counters.key_multiplies += counts.key_multiplies;
-  scratch.counters.multiply_adds += counts.key_multiplies + counts.pairs * static_cast<uint64_t>(layer.head_size);
+  scratch.counters.multiply_adds += counts.key_multiplies + counts.value_pairs * static_cast<uint64_t>(layer.head_size);
   scratch.counters.fast_bytes += counts.fast_bytes, scratch.counters.slow_bytes += counts.slow_bytes;
   if (whole && needs.column_sums)
     scratch.rows.add_column_sums(list, masks, sinks, column_sums.data() + list.kv_head * max_pages(blocks.layer()) * kMaxPageTokens);
@@ -301,6 +308,11 @@ void AttentionSequence::State::finish_chunk(const RowBlocks& blocks, const Atten
     statistics.log_sum_exp = needs.row_statistics ? log_sum_exp.data() + first : nullptr;
     statistics.row_maximum = needs.row_statistics ? row_maximum.data() + first : nullptr;
     statistics.input = &input;
+    for (RankScratch& rank : ranks) {
+      statistics.flat_rows += rank.flat_rows;
+      statistics.values_read += rank.counters.values_read - rank.values_before;
+      rank.flat_rows = 0, rank.values_before = rank.counters.values_read;
+    }
     policy->after_attention(cache, statistics);
   }
   if (chunk_ends) policy->end_chunk(cache, blocks.layer(), length + blocks.end());
@@ -372,7 +384,7 @@ void AttentionSequence::end_forward() {
     AttentionCounters& c = rank.counters;
     s.counters.keys_scored += c.keys_scored, s.counters.keys_attended += c.keys_attended, s.counters.values_read += c.values_read;
     s.counters.key_multiplies += c.key_multiplies, s.counters.multiply_adds += c.multiply_adds, s.counters.fast_bytes += c.fast_bytes, s.counters.slow_bytes += c.slow_bytes;
-    c = {};
+    c = {}, rank.values_before = 0;
   }
   if (!s.needs.end_chunk) return;
   if (s.needs.chunk == 0)

@@ -27,7 +27,7 @@ uint64_t pairs_of(const uint64_t* masks, int64_t count) {
 }  // namespace
 
 BlockCounts& BlockCounts::operator+=(const BlockCounts& other) {
-  pairs += other.pairs, key_multiplies += other.key_multiplies, fast_bytes += other.fast_bytes, slow_bytes += other.slow_bytes;
+  pairs += other.pairs, value_pairs += other.value_pairs, key_multiplies += other.key_multiplies, fast_bytes += other.fast_bytes, slow_bytes += other.slow_bytes;
   return *this;
 }
 
@@ -41,6 +41,7 @@ void BlockRows::reserve(int64_t width) {
   for (auto* list : {&prepared_q_, &prepared_sink_q_}) list->resize(rows * static_cast<size_t>(prepared_bytes(width)) / sizeof(float));
   positions_.resize(rows);
   for (auto* list : {&masks_, &sink_masks_}) list->resize(rows);
+  for (auto* list : {&unheard_, &blind_, &hidden_, &flat_}) list->resize(rows);
 }
 
 void BlockRows::start(int64_t count, int64_t width) {
@@ -49,9 +50,30 @@ void BlockRows::start(int64_t count, int64_t width) {
   std::fill_n(out_.begin(), count * width, 0.0f);
   std::fill_n(sum_.begin(), count, 0.0f);
   std::fill_n(maximum_.begin(), count, kNothing);
+  for (auto* list : {&unheard_, &blind_, &hidden_, &flat_}) std::fill_n(list->begin(), count, uint8_t{0});
 }
 
-// The page as fp32, its keys rotated by their positions.
+bool BlockRows::in_tiles(const PageList& pages) const {
+  return pages.cache->options().keys == KeyForm::kRaw || pages.cache->layout(pages.layer).bits.all() > 0;
+}
+
+// With the row's scale; a second look reads what the first one left.
+size_t BlockRows::key_bytes(const KvLayout& l) const {
+  if (l.bits.all() == 0 || (!coarse_ && !refined_)) return l.token_bytes - l.value_bytes;
+  return coarse_ ? static_cast<size_t>(high_plane_bytes(l.bits, l.head_size)) + sizeof(float) : static_cast<size_t>(low_plane_bytes(l.bits, l.head_size));
+}
+
+uint64_t BlockRows::visible(const PageMasks& masks, const KvPage& page, const int32_t* positions, const std::vector<uint8_t>& hidden) {
+  if (masks.fill(page, positions, positions_.data(), count_, masks_.data()) == 0) return 0;
+  uint64_t seen = 0;
+  for (int64_t r = 0; r < count_; ++r) {
+    if (hidden[static_cast<size_t>(r)] != 0) masks_[static_cast<size_t>(r)] = 0;
+    seen |= masks_[static_cast<size_t>(r)];
+  }
+  return seen;
+}
+
+// The page as fp32; raw keys are rotated by their positions.
 void BlockRows::make_tile(const PageList& pages, const KvPage& page) {
   const KvLayout& l = pages.cache->layout(pages.layer);
   const KvCodecOps& ops = codec_ops(l.codec);
@@ -59,8 +81,9 @@ void BlockRows::make_tile(const PageList& pages, const KvPage& page) {
   std::fill_n(value_tile_.begin(), l.slots * l.width, 0.0f);
   for (uint64_t left = page.alive; left != 0; left &= left - 1) {
     const int64_t slot = std::countr_zero(left);
-    ops.read_key(l, page.memory, slot, row_.data());
-    pages.rotation->rotate(pages.layer, pages.cache->position(pages.layer, page, slot), row_.data());
+    if (coarse_) read_plane_key(l, page.memory, slot, true, row_.data());
+    else read_key(l, page.memory, slot, row_.data());
+    if (pages.cache->options().keys == KeyForm::kRaw) pages.rotation->rotate(pages.layer, pages.cache->position(pages.layer, page, slot), row_.data());
     for (int64_t c = 0; c < l.head_size; ++c) key_tile_[static_cast<size_t>(key_index(l.slots, 1, c, slot))] = row_[static_cast<size_t>(c)];
     ops.read_value(l, page.memory, slot, value_tile_.data() + slot * l.width);
   }
@@ -72,7 +95,7 @@ BlockRows::Step BlockRows::make_step(const PageList& pages, int64_t index, int64
   const KvLayout& l = pages.cache->layout(pages.layer);
   KvBlock b;
   b.slots = l.slots, b.width = l.width, b.used = used;
-  if (pages.cache->options().keys == KeyForm::kRaw) {
+  if (in_tiles(pages)) {
     make_tile(pages, page);
     b.keys = reinterpret_cast<const std::byte*>(key_tile_.data()), b.values = reinterpret_cast<const std::byte*>(value_tile_.data());
     return {b, pages.plain_kernels};
@@ -98,8 +121,7 @@ void BlockRows::take_in_scores(const Step& step, const uint64_t* masks) {
 
 // The queries as the kernel wants them.
 const float* BlockRows::prepared(const PageList& pages, const std::vector<float>& q, std::vector<float>& target) const {
-  const bool tiles = pages.cache->options().keys == KeyForm::kRaw;
-  if (tiles || pages.kernels->prepare == nullptr) return q.data();
+  if (in_tiles(pages) || pages.kernels->prepare == nullptr) return q.data();
   pages.kernels->prepare(q.data(), count_, width_, reinterpret_cast<std::byte*>(target.data()));
   return target.data();
 }
@@ -135,11 +157,106 @@ uint64_t BlockRows::take_in_far(const PageList& pages, int64_t index, int64_t ne
   if (seen == 0) return 0;
   const FarCounts read = pages.far->scores(pages.layer, pages.kv_head, index, far, sink_masks_.data(), seen, scores_.data());
   take_in_scores(make_step(pages, index, next, std::bit_width(seen)), sink_masks_.data());
-  counts.pairs += pairs_of(sink_masks_.data(), count_), counts.key_multiplies += read.multiplies, counts.fast_bytes += read.bytes;
+  const uint64_t pairs = pairs_of(sink_masks_.data(), count_);
+  counts.pairs += pairs, counts.value_pairs += pairs, counts.key_multiplies += read.multiplies, counts.fast_bytes += read.bytes;
   return seen;
 }
 
 BlockCounts BlockRows::attend(const PageList& pages, const PageMasks& masks, bool separate_sinks) {
+  coarse_ = refined_ = false;
+  std::copy_n(blind_.begin(), count_, hidden_.begin());
+  return pages.flat_below >= 0 ? attend_planes(pages, masks, separate_sinks) : attend_once(pages, masks, separate_sinks);
+}
+
+int64_t BlockRows::flat_rows() const { return std::count(flat_.begin(), flat_.begin() + count_, uint8_t{1}); }
+
+BlockCounts BlockRows::attend_planes(const PageList& pages, const PageMasks& masks, bool separate_sinks) {
+  coarse_ = true;
+  BlockCounts counts = attend_once(pages, masks, separate_sinks);
+  coarse_ = false;
+  // The largest probability is exp(0) of the sum.
+  for (int64_t r = 0; r < count_; ++r) flat_[static_cast<size_t>(r)] = sum(r) > 0 && 1.0 / static_cast<double>(sum(r)) < pages.flat_below;
+  if (flat_rows() == 0) return counts;
+  for (int64_t r = 0; r < count_; ++r) {
+    hidden_[static_cast<size_t>(r)] = flat_[static_cast<size_t>(r)] == 0;
+    if (flat_[static_cast<size_t>(r)] == 0) continue;
+    std::fill_n(out_.begin() + r * width_, width_, 0.0f);
+    sum_[static_cast<size_t>(r)] = 0, maximum_[static_cast<size_t>(r)] = kNothing;
+  }
+  refined_ = true;
+  const BlockCounts again = attend_once(pages, masks, separate_sinks);
+  refined_ = false;
+  // The same keys and values, looked at twice.
+  counts.key_multiplies += again.key_multiplies, counts.fast_bytes += again.fast_bytes, counts.slow_bytes += again.slow_bytes;
+  return counts;
+}
+
+// The mask of a row keeps so many keys, or floor(share · visible), at least one: the largest scores, of equal ones the first.
+uint64_t BlockRows::keep_largest(const PageList& pages) {
+  uint64_t kept = 0;
+  for (int64_t r = 0; r < count_; ++r) {
+    ranking_.clear();
+    for (size_t i = 0; i < seen_pages_.size(); ++i) {
+      const size_t at = i * static_cast<size_t>(count_) + static_cast<size_t>(r);
+      for (uint64_t left = all_masks_[at]; left != 0; left &= left - 1) {
+        const auto slot = static_cast<size_t>(std::countr_zero(left));
+        ranking_.emplace_back(-all_scores_[at * kScoreStride + slot], static_cast<int64_t>(i * kScoreStride + slot));
+      }
+      all_masks_[at] = 0;
+    }
+    if (ranking_.empty()) continue;
+    const double share = std::floor(pages.value_share * static_cast<double>(ranking_.size()) + 1e-9);
+    const auto wanted = pages.value_count > 0 ? static_cast<size_t>(pages.value_count) : std::max<size_t>(1, static_cast<size_t>(share));
+    const auto end = ranking_.begin() + static_cast<ptrdiff_t>(std::min(wanted, ranking_.size()));
+    if (end != ranking_.end()) std::nth_element(ranking_.begin(), end, ranking_.end());
+    for (auto it = ranking_.begin(); it != end; ++it)
+      all_masks_[static_cast<size_t>(it->second / kScoreStride) * static_cast<size_t>(count_) + static_cast<size_t>(r)] |= uint64_t{1} << (it->second % kScoreStride);
+    kept += static_cast<uint64_t>(end - ranking_.begin());
+  }
+  return kept;
+}
+
+BlockCounts BlockRows::attend_some_values(const PageList& pages, const PageMasks& masks) {
+  const KvHead& head = pages.cache->head(pages.layer, pages.kv_head);
+  const KvLayout& layout = pages.cache->layout(pages.layer);
+  const float* q = prepared(pages, q_, prepared_q_);
+  const auto rows = static_cast<size_t>(count_);
+  BlockCounts counts;
+  seen_pages_.clear(), all_scores_.clear(), all_masks_.clear();
+  for (int64_t i = next_page(head, pages.begin - 1, pages.end); i < pages.end; i = next_page(head, i, pages.end)) {
+    const KvPage& page = head.pages[static_cast<size_t>(i)];
+    const uint64_t seen = visible(masks, page, pages.cache->positions(pages.layer, page), hidden_);
+    if (seen == 0) continue;
+    const uint64_t pairs = pairs_of(masks_.data(), count_);
+    counts.pairs += pairs, counts.key_multiplies += pairs * static_cast<uint64_t>(layout.head_size);
+    (page.tier == Tier::kFast ? counts.fast_bytes : counts.slow_bytes) += static_cast<uint64_t>(std::popcount(seen)) * key_bytes(layout);
+    const Step step = make_step(pages, i, pages.end, std::bit_width(seen));
+    step.kernels->scores(step.block, q, count_, scores_.data());
+    seen_pages_.push_back(i);
+    all_scores_.insert(all_scores_.end(), scores_.begin(), scores_.begin() + count_ * kScoreStride);
+    all_masks_.insert(all_masks_.end(), masks_.begin(), masks_.begin() + count_);
+    step.kernels->softmax(scores_.data(), masks_.data(), count_, step.block.used, width_, maximum_.data(), sum_.data(), out_.data());
+  }
+  counts.value_pairs = keep_largest(pages);
+  for (size_t i = 0; i < seen_pages_.size(); ++i) {
+    uint64_t kept = 0;
+    for (size_t r = 0; r < rows; ++r) {
+      const uint64_t mask = all_masks_[i * rows + r];
+      kept |= mask;
+      for (size_t slot = 0; slot < kScoreStride; ++slot)
+        scores_[r * kScoreStride + slot] = (mask >> slot & 1) != 0 ? std::exp(all_scores_[(i * rows + r) * kScoreStride + slot] - maximum_[r]) : 0.0f;
+    }
+    if (kept == 0) continue;
+    const KvPage& page = head.pages[static_cast<size_t>(seen_pages_[i])];
+    (page.tier == Tier::kFast ? counts.fast_bytes : counts.slow_bytes) += static_cast<uint64_t>(std::popcount(kept)) * layout.value_bytes;
+    const Step step = make_step(pages, seen_pages_[i], pages.end, std::bit_width(kept));
+    step.kernels->accumulate(step.block, scores_.data(), count_, out_.data());
+  }
+  return counts;
+}
+
+BlockCounts BlockRows::attend_once(const PageList& pages, const PageMasks& masks, bool separate_sinks) {
+  if (pages.value_share < 1 || pages.value_count > 0) return attend_some_values(pages, masks);
   const KvHead& head = pages.cache->head(pages.layer, pages.kv_head);
   const KvLayout& layout = pages.cache->layout(pages.layer);
   const bool packed = masks.selection().positions == Selection::Positions::kPacked;
@@ -153,17 +270,19 @@ BlockCounts BlockRows::attend(const PageList& pages, const PageMasks& masks, boo
     const KvPage& page = head.pages[static_cast<size_t>(i)];
     const int32_t* positions = pages.cache->positions(pages.layer, page);
     const int64_t next = next_page(head, i, pages.end);
-    uint64_t seen = masks.fill(page, positions, positions_.data(), count_, masks_.data());
+    uint64_t seen = visible(masks, page, positions, hidden_);
     if (const uint64_t afar = seen == 0 ? 0 : take_in_far(pages, i, next, far, counts); afar != 0) {
       const uint64_t all = seen;
       seen = 0;
       for (int64_t r = 0; r < count_; ++r) seen |= masks_[static_cast<size_t>(r)];
-      counts.fast_bytes += static_cast<uint64_t>(std::popcount(all & ~seen)) * (layout.token_bytes / 2);  // their values
+      counts.fast_bytes += static_cast<uint64_t>(std::popcount(all & ~seen)) * layout.value_bytes;
     }
     if (seen != 0) {
       const uint64_t pairs = pairs_of(masks_.data(), count_);
-      counts.pairs += pairs, counts.key_multiplies += pairs * static_cast<uint64_t>(layout.head_size);
-      (page.tier == Tier::kFast ? counts.fast_bytes : counts.slow_bytes) += static_cast<uint64_t>(std::popcount(seen)) * layout.token_bytes;
+      counts.pairs += pairs, counts.value_pairs += pairs, counts.key_multiplies += pairs * static_cast<uint64_t>(layout.head_size);
+      // A second look finds the values still at hand.
+      const size_t bytes = key_bytes(layout) + (refined_ ? 0 : layout.value_bytes);
+      (page.tier == Tier::kFast ? counts.fast_bytes : counts.slow_bytes) += static_cast<uint64_t>(std::popcount(seen)) * bytes;
       if (packed && page.first / masks.selection().block != block) {
         block = page.first / masks.selection().block;
         turn_to(pages, masks.selection(), block);
@@ -181,13 +300,27 @@ BlockCounts BlockRows::attend(const PageList& pages, const PageMasks& masks, boo
 
 void BlockRows::add_column_sums(const PageList& pages, const PageMasks& masks, bool separate_sinks, float* sums) {
   const KvHead& head = pages.cache->head(pages.layer, pages.kv_head);
+  // Each row by the keys that it read.
+  if (pages.flat_below >= 0 && !coarse_ && !refined_) {
+    for (const bool coarse : {true, false}) {
+      for (int64_t r = 0; r < count_; ++r) {
+        const auto at = static_cast<size_t>(r);
+        hidden_[at] = unheard_[at] != 0 || (flat_[at] == 0) != coarse;
+      }
+      coarse_ = coarse, refined_ = !coarse;
+      add_column_sums(pages, masks, separate_sinks, sums);
+    }
+    coarse_ = refined_ = false;
+    return;
+  }
+  if (!coarse_ && !refined_) std::copy_n(unheard_.begin(), count_, hidden_.begin());
   const float* queries = prepared(pages, q_, prepared_q_);
   const float* sink_queries = separate_sinks ? prepared(pages, sink_q_, prepared_sink_q_) : nullptr;
   for (int64_t r = 0; r < count_; ++r) log_sum_[static_cast<size_t>(r)] = log_sum_exp(r);
   for (int64_t i = next_page(head, pages.begin - 1, pages.end); i < pages.end; i = next_page(head, i, pages.end)) {
     const KvPage& page = head.pages[static_cast<size_t>(i)];
     const int32_t* positions = pages.cache->positions(pages.layer, page);
-    const uint64_t seen = masks.fill(page, positions, positions_.data(), count_, masks_.data());
+    const uint64_t seen = visible(masks, page, positions, hidden_);
     if (seen == 0) continue;
     const Step step = make_step(pages, i, pages.end, std::bit_width(seen));
     const auto add = [&](const float* q, const uint64_t* row_masks) {

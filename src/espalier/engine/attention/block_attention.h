@@ -15,6 +15,7 @@ namespace espalier {
 
 struct BlockCounts {
   uint64_t pairs = 0;                       // visible (row, key) pairs
+  uint64_t value_pairs = 0;                 // of these, such whose value was read
   uint64_t key_multiplies = 0;              // of queries with keys
   uint64_t fast_bytes = 0, slow_bytes = 0;  // of visible keys and values, once for all rows
   BlockCounts& operator+=(const BlockCounts& other);
@@ -30,6 +31,9 @@ struct PageList {
   const BlockKernels* plain_kernels = nullptr;  // of fp32, for keys that are rotated as they are read
   const RotaryRows* rotation = nullptr;         // by position, for raw keys and packed blocks
   const FarKeys* far = nullptr;                 // of a policy that has them
+  double value_share = 1;                       // PolicyNeeds
+  int64_t value_count = 0;
+  double flat_below = -1;
 };
 
 // The rows' running state; a thread has one and uses it again and again.
@@ -43,6 +47,11 @@ class BlockRows {
   float* q(int64_t r) { return q_.data() + r * width_; }
   float* sink_q(int64_t r) { return sink_q_.data() + r * width_; }   // as q, for keys seen as sinks alone
   int32_t& position(int64_t r) { return positions_[static_cast<size_t>(r)]; }  // non-decreasing
+
+  // A row of a query that the policy has given up sees nothing (blind), or sees but counts in no sum (unheard).
+  void give_up(int64_t r, bool blind) { unheard_[static_cast<size_t>(r)] = 1, blind_[static_cast<size_t>(r)] = blind; }
+  // Rows that read both planes of the keys in the last attend().
+  int64_t flat_rows() const;
 
   // Takes the pages' visible keys in.
   BlockCounts attend(const PageList& pages, const PageMasks& masks, bool separate_sinks);
@@ -67,6 +76,15 @@ class BlockRows {
   };
   Step make_step(const PageList& pages, int64_t page, int64_t next, int64_t used);
   void make_tile(const PageList& pages, const KvPage& page);
+  BlockCounts attend_once(const PageList& pages, const PageMasks& masks, bool separate_sinks);
+  // High planes first, and again with both where that leaves a row flat.
+  BlockCounts attend_planes(const PageList& pages, const PageMasks& masks, bool separate_sinks);
+  // Each row multiplies only its largest probabilities with values.
+  BlockCounts attend_some_values(const PageList& pages, const PageMasks& masks);
+  uint64_t keep_largest(const PageList& pages);
+  uint64_t visible(const PageMasks& masks, const KvPage& page, const int32_t* positions, const std::vector<uint8_t>& hidden);
+  size_t key_bytes(const KvLayout& layout) const;
+  bool in_tiles(const PageList& pages) const;
   void turn_to(const PageList& pages, const Selection& selection, int64_t block);
   const float* prepared(const PageList& pages, const std::vector<float>& q, std::vector<float>& target) const;
   void take_in(const Step& step, const float* q, const uint64_t* masks);
@@ -78,6 +96,13 @@ class BlockRows {
   int64_t width_ = 0, count_ = 0;
   std::vector<float> q_, sink_q_, out_, scores_, maximum_, sum_, log_sum_, key_tile_, value_tile_, row_, prepared_q_, prepared_sink_q_;
   std::vector<float> far_q_, far_running_;
+  std::vector<uint8_t> unheard_, blind_, hidden_, flat_;  // by row
+  bool coarse_ = false, refined_ = false;                 // of keys in planes: the high one alone, the low one after it
+  // Of all pages that rows see: raw scores [page, row, slot] and masks [page, row].
+  std::vector<int64_t> seen_pages_;
+  std::vector<float> all_scores_;
+  std::vector<uint64_t> all_masks_;
+  std::vector<std::pair<float, int64_t>> ranking_;
   std::vector<int32_t> positions_;
   std::vector<uint64_t> masks_, sink_masks_;
 };

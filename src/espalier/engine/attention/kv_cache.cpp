@@ -16,7 +16,7 @@ uint64_t bit(int64_t slot) { return uint64_t{1} << slot; }
 
 PagedKvCache::PagedKvCache(std::span<const AttentionLayer> layers, const KvCacheOptions& options) : options_(options) {
   for (const AttentionLayer& layer : layers) {
-    layouts_.push_back(make_layout(options.codec, options.page, layer.head_size, options.extra));
+    layouts_.push_back(make_layout(options.codec, options.page, layer.head_size, options.extra, options.key_bits));
     heads_.emplace_back(static_cast<size_t>(layer.kv_heads));
     const size_t bytes = (layouts_.back().page_bytes + 63) / 64 * 64;
     size_t at = 0;
@@ -75,7 +75,7 @@ void PagedKvCache::append(int64_t layer, int64_t g, int64_t position, const floa
   int64_t slot = 0;
   KvPage& page = page_for_append(head, layer, slot);
   const KvCodecOps& ops = codec_ops(l.codec);
-  ops.write_key(l, page.memory, slot, key);
+  write_key(l, page.memory, slot, key);
   ops.write_value(l, page.memory, slot, value);
   const auto p = static_cast<int32_t>(position), base = static_cast<int32_t>(position - slot);
   reinterpret_cast<int32_t*>(page.memory + l.positions)[slot] = p;

@@ -25,6 +25,7 @@ enum class Tier : uint8_t { kFast, kSlow };
 struct KvCacheOptions {
   KvCodec codec = KvCodec::kF32;
   KeyForm keys = KeyForm::kRotated;
+  KeyBits key_bits;          // keys in bit planes instead of the codec's form
   int64_t page = 32;         // tokens, a power of two up to 64
   int64_t extra = 0;         // floats of a policy's own state a token; 0 for a new token
   bool reuse_slots = false;  // a new token goes into the first hole (a ring, where the oldest token is always dropped)

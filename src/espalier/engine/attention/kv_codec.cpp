@@ -87,7 +87,8 @@ constexpr KvCodecOps kOps[] = {ops_of<F32>(), ops_of<BF16>(), ops_of<I8>()};
 template <typename Element>
 void copy_elements(const KvLayout& l, int64_t group, const std::byte* from, int64_t from_slot, std::byte* to, int64_t to_slot) {
   for (int64_t c = 0; c < l.width; ++c) {
-    at<Element>(to, 0)[key_index(l.slots, group, c, to_slot)] = at<Element>(from, 0)[key_index(l.slots, group, c, from_slot)];
+    if (l.bits.all() == 0)
+      at<Element>(to, 0)[key_index(l.slots, group, c, to_slot)] = at<Element>(from, 0)[key_index(l.slots, group, c, from_slot)];
     at<Element>(to, l.values)[value_index(l.width, group, c, to_slot)] = at<Element>(from, l.values)[value_index(l.width, group, c, from_slot)];
   }
 }
@@ -96,21 +97,33 @@ void copy_elements(const KvLayout& l, int64_t group, const std::byte* from, int6
 
 const KvCodecOps& codec_ops(KvCodec codec) { return kOps[static_cast<size_t>(codec)]; }
 
-KvLayout make_layout(KvCodec codec, int64_t page_tokens, int64_t head_size, int64_t extra) {
+KvLayout make_layout(KvCodec codec, int64_t page_tokens, int64_t head_size, int64_t extra, const KeyBits& bits) {
   ESP_ASSERT(page_tokens >= 1 && page_tokens <= kMaxPageTokens && (page_tokens & (page_tokens - 1)) == 0, "{}", page_tokens);
   const KvCodecOps& ops = codec_ops(codec);
+  const bool planes = bits.all() > 0, scaled_keys = planes || ops.scaled;
   KvLayout l;
-  l.codec = codec, l.tokens = page_tokens, l.head_size = head_size, l.extra = extra;
+  l.codec = codec, l.tokens = page_tokens, l.head_size = head_size, l.extra = extra, l.bits = bits;
   l.slots = round_up(page_tokens, kLanes), l.width = round_up(head_size, kLanes);
   const size_t plane = static_cast<size_t>(l.slots * l.width) * ops.element_bytes;
   const size_t column = static_cast<size_t>(l.slots) * sizeof(float);
-  l.values = plane;
-  l.key_scales = 2 * plane, l.value_scales = l.key_scales + (ops.scaled ? column : 0);
+  const auto key_row = [&](int64_t channels) { return static_cast<size_t>(high_plane_bytes(bits, channels) + low_plane_bytes(bits, channels)); };
+  l.values = planes ? static_cast<size_t>(round_up(l.slots * static_cast<int64_t>(key_row(l.width)), 64)) : plane;
+  l.key_scales = l.values + plane, l.value_scales = l.key_scales + (scaled_keys ? column : 0);
   l.positions = l.value_scales + (ops.scaled ? column : 0);
   l.extras = l.positions + column;
   l.page_bytes = l.extras + static_cast<size_t>(extra) * column;
-  l.token_bytes = 2 * (static_cast<size_t>(head_size) * ops.element_bytes + (ops.scaled ? sizeof(float) : 0));
+  l.value_bytes = static_cast<size_t>(head_size) * ops.element_bytes + (ops.scaled ? sizeof(float) : 0);
+  l.token_bytes = l.value_bytes + (planes ? key_row(head_size) + sizeof(float) : l.value_bytes);
   return l;
+}
+
+void write_key(const KvLayout& l, std::byte* page, int64_t slot, const float* key) {
+  if (l.bits.all() > 0) write_plane_key(l, page, slot, key);
+  else codec_ops(l.codec).write_key(l, page, slot, key);
+}
+void read_key(const KvLayout& l, const std::byte* page, int64_t slot, float* key) {
+  if (l.bits.all() > 0) read_plane_key(l, page, slot, false, key);
+  else codec_ops(l.codec).read_key(l, page, slot, key);
 }
 
 void copy_token(const KvLayout& l, const std::byte* from, int64_t from_slot, std::byte* to, int64_t to_slot) {
@@ -118,10 +131,9 @@ void copy_token(const KvLayout& l, const std::byte* from, int64_t from_slot, std
   if (ops.element_bytes == 4) copy_elements<float>(l, ops.group, from, from_slot, to, to_slot);
   if (ops.element_bytes == 2) copy_elements<uint16_t>(l, ops.group, from, from_slot, to, to_slot);
   if (ops.element_bytes == 1) copy_elements<int8_t>(l, ops.group, from, from_slot, to, to_slot);
-  if (ops.scaled) {
-    at<float>(to, l.key_scales)[to_slot] = at<float>(from, l.key_scales)[from_slot];
-    at<float>(to, l.value_scales)[to_slot] = at<float>(from, l.value_scales)[from_slot];
-  }
+  if (l.bits.all() > 0) copy_plane_key(l, from, from_slot, to, to_slot);
+  if (ops.scaled || l.bits.all() > 0) at<float>(to, l.key_scales)[to_slot] = at<float>(from, l.key_scales)[from_slot];
+  if (ops.scaled) at<float>(to, l.value_scales)[to_slot] = at<float>(from, l.value_scales)[from_slot];
   at<int32_t>(to, l.positions)[to_slot] = at<int32_t>(from, l.positions)[from_slot];
   for (int64_t i = 0; i < l.extra; ++i)
     at<float>(to, l.extras)[i * l.slots + to_slot] = at<float>(from, l.extras)[i * l.slots + from_slot];

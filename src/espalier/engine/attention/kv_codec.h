@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "espalier/engine/attention/kv_planes.h"
 #include "espalier/engine/attention/sequence.h"
 
 namespace espalier {
@@ -22,12 +23,17 @@ struct KvLayout {
   int64_t head_size = 0;
   int64_t width = 0;      // head_size, padded
   int64_t extra = 0;      // floats of a policy's own state a token
+  KeyBits bits;           // of keys in planes, which lie token by token
   size_t values = 0, key_scales = 0, value_scales = 0, positions = 0, extras = 0;  // byte offsets; keys are at 0
   size_t page_bytes = 0;
   size_t token_bytes = 0;  // of one token's key and value with their scales, without padding
+  size_t value_bytes = 0;  // of these, the value's
 };
 
-KvLayout make_layout(KvCodec codec, int64_t page_tokens, int64_t head_size, int64_t extra);
+KvLayout make_layout(KvCodec codec, int64_t page_tokens, int64_t head_size, int64_t extra, const KeyBits& bits = {});
+// Of a token's key as the layout has it.
+void write_key(const KvLayout& layout, std::byte* page, int64_t slot, const float* key);
+void read_key(const KvLayout& layout, const std::byte* page, int64_t slot, float* key);
 
 // Element index of channel c of token `slot` in a page's keys and values; group: elements interleaved in 4 bytes.
 inline int64_t key_index(int64_t slots, int64_t group, int64_t c, int64_t slot) {
@@ -37,7 +43,7 @@ inline int64_t value_index(int64_t width, int64_t group, int64_t c, int64_t slot
   return (slot / group * width + c) * group + slot % group;
 }
 
-// A further codec (split planes, differences) is one more record, and a kernel where reading through fp32 is too slow.
+// A further codec is one more record, and a kernel where reading through fp32 is too slow.
 struct KvCodecOps {
   int64_t group;         // elements interleaved in 4 bytes; 1, 2 or 4
   size_t element_bytes;

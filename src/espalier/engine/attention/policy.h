@@ -25,7 +25,14 @@ struct PolicyNeeds {
   bool end_chunk = false;
   bool step_ends_chunk = false;  // with a chunk: end_chunk also after a forward of one token, which is a step of decoding
   bool per_head = false;    // select() decides for each query head, else for each KV head and its group of query heads
+  double value_share = 1;   // each query row multiplies only this share of its probabilities, the largest, with values
+  int64_t value_count = 0;  // likewise, a number; 0: by share
+  // Keys in planes, forwards of one token: only rows whose largest probability is below it read the low plane; < 0: all do.
+  double flat_below = -1;
+  bool gives_up = false;    // attends() is asked
+  bool blind = false;       // queries that were given up see nothing; else they see, but count in no column sum
   int64_t query_block = 0;  // tokens that share a selection; 0: as many as the kernel likes
+  bool any_length = false;  // positions stay within what the model was made for, however long the text is
   int64_t select_from = 0;  // for queries at earlier positions `selection` holds, and select is not asked
   // Tokens between two calls of end_chunk, counted from the sequence's start; queries see what the last call left and the
   // tokens since. 0: whatever a forward brings.
@@ -58,6 +65,8 @@ struct AttentionStatistics {
   // By KV head, page and slot: [kv_heads][pages · 64]; column_stride floats between heads.
   const float* column_sums = nullptr;
   int64_t column_stride = 0;
+  int64_t flat_rows = 0;  // rows of queries that read both planes of the keys
+  uint64_t values_read = 0;  // (row, key) pairs
   // [tokens, heads]
   const float *log_sum_exp = nullptr, *row_maximum = nullptr;
   const AttentionInput* input = nullptr;  // out: the heads' outputs
@@ -67,6 +76,8 @@ class AttentionPolicy {
  public:
   virtual ~AttentionPolicy() = default;
   virtual const PolicyNeeds& needs() const = 0;
+  // Whether the query at a position of this forward is still of use in this layer.
+  virtual bool attends(int /*layer*/, int64_t /*position*/) const { return true; }
   // Where queries see keys in another form than they are stored in the cache, with append-only heads; null: nowhere.
   virtual const FarKeys* far_keys() const { return nullptr; }
   // Figures of the sequence so far, for who measures; null: none.
@@ -97,7 +108,6 @@ struct PolicyInfo {
   std::string summary;  // one line
   std::vector<PolicyOption> options;
   std::unique_ptr<AttentionPolicy> (*make)(const PolicyContext& context);
-  bool any_length = false;  // positions stay within what the model was made for, however long the text is
 };
 
 // What a policy is made for, and the user's options.
