@@ -1,39 +1,41 @@
 #include "espalier/lab/allocation/time_search.h"
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 namespace espalier {
 
 TimeSearchResult fewest_for_time(int64_t all, double share, const std::function<MeasuredShare(int64_t)>& measure,
                                  const std::function<double()>& seconds, const TimeSearchLimits& limits) {
   const double start = seconds();
-  TimeSearchResult best{all, measure(all), TimeSearchEnd::kFound, 1};
-  if (best.gone.value < share) {
-    best.end = TimeSearchEnd::kShortfall;
-    return best;
-  }
-  for (int64_t low = 0; best.count - low > 1;) {
-    const double excess = best.gone.value - share;
-    if (excess <= std::max(limits.step, best.gone.spread)) {
-      best.end = excess <= limits.step ? TimeSearchEnd::kFound : TimeSearchEnd::kNoise;
-      break;
-    }
+  int measurements = 0;
+  const auto gone_without = [&](int64_t count) { return ++measurements, measure(count); };
+  const auto late = [&] {
     const double elapsed = seconds() - start;
-    if (elapsed + elapsed / best.measurements > limits.seconds) {
-      best.end = TimeSearchEnd::kTime;
-      break;
+    return elapsed + elapsed / measurements > limits.seconds;
+  };
+  std::vector<std::pair<int64_t, MeasuredShare>> enough{{all, gone_without(all)}};  // ever fewer
+  if (enough[0].second.value < share) return {all, enough[0].second, TimeSearchEnd::kShortfall, measurements};
+  for (int64_t low = 0;;) {
+    const auto [count, gone] = enough.back();
+    if (late()) return {count, gone, TimeSearchEnd::kTime, measurements};
+    const double excess = gone.value - share;
+    if (count - low > 1 && excess > std::max(limits.step, gone.spread)) {
+      const int64_t middle = low + (count - low) / 2;
+      const MeasuredShare without = gone_without(middle);
+      if (without.value >= share) enough.emplace_back(middle, without);
+      else low = middle;
+      continue;
     }
-    const int64_t middle = low + (best.count - low) / 2;
-    const MeasuredShare gone = measure(middle);
-    ++best.measurements;
-    if (gone.value >= share) {
-      best.count = middle;
-      best.gone = gone;
-    } else {
-      low = middle;
-    }
+    // A spell of the machine that outlasts a measurement misleads it, so what was found must hold a second time.
+    const MeasuredShare again = gone_without(count);
+    const bool noise = count - low > 1 && excess > limits.step;
+    if (again.value + again.spread >= share) return {count, again, noise ? TimeSearchEnd::kNoise : TimeSearchEnd::kFound, measurements};
+    low = count;
+    enough.pop_back();
+    if (enough.empty()) return {all, again, TimeSearchEnd::kShortfall, measurements};
   }
-  return best;
 }
 
 }  // namespace espalier

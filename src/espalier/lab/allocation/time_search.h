@@ -24,15 +24,15 @@ enum class TimeSearchEnd {
 };
 
 struct TimeSearchResult {
-  int64_t count = 0;  // of which as much as was asked for, or more, was measured to be gone; all, if that is too little
-  MeasuredShare gone;
+  int64_t count = 0;   // as much as was asked for, or more, was measured to be gone without them; all, if that is too little
+  MeasuredShare gone;  // as measured the last time
   TimeSearchEnd end = TimeSearchEnd::kFound;
   int measurements = 0;
 };
 
 // The fewest of `all` things whose removal takes `share` off the time. measure(count) measures without the first `count`
-// of them; seconds() is a clock. More things take more time off, but measurements err, so the bisection ends where it can
-// no longer tell what it found from what was asked for.
+// of them; seconds() is a clock. More things take more time off, but measurements err: the bisection ends where it can no
+// longer tell what it found from what was asked for, measures that again, and goes on above it if too little is gone then.
 TimeSearchResult fewest_for_time(int64_t all, double share, const std::function<MeasuredShare(int64_t count)>& measure,
                                  const std::function<double()>& seconds, const TimeSearchLimits& limits = {});
 
