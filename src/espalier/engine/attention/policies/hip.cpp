@@ -224,8 +224,10 @@ class Hip : public AttentionPolicy {
     for (int64_t first = 0; first < rows.rows; first += kBlockRows) {
       const int64_t count = std::min(kBlockRows, rows.rows - first);
       kernels_.scores(tile, rows.q.data() + first * rows.width, count, rows.sums.data());
-      for (int64_t r = 0; r < count; ++r)
-        for (size_t i = 0; i < keys.size(); ++i) best[owners[i]] = std::max(best[owners[i]], rows.sums[static_cast<size_t>(r * kScoreStride) + i]);
+      float* largest = rows.sums.data();  // of the first row, then of all
+      for (int64_t r = 1; r < count; ++r)
+        for (int64_t i = 0; i < kMaxPageTokens; ++i) largest[i] = std::max(largest[i], rows.sums[static_cast<size_t>(r * kScoreStride + i)]);
+      for (size_t i = 0; i < keys.size(); ++i) best[owners[i]] = std::max(best[owners[i]], largest[i]);
     }
   }
 

@@ -16,6 +16,7 @@ LongHeads::LongHeads(std::span<const AttentionLayer> layers, KvCodec codec, cons
   needs_.select = needs_.on_append = needs_.end_chunk = true;
   needs_.per_head = options.per_head;
   needs_.query_block = 1;
+  needs_.any_length = true;
   needs_.select_from = std::max<int64_t>(0, options.start - 1);
   needs_.chunk = options.chunk;
   needs_.cache.page = std::gcd(options.chunk, kMaxPageTokens);
@@ -177,7 +178,7 @@ const RegisterPolicy registered(
       {"start", "int", "", "1 … 2^30", "queries of a prompt before this position see everything; default attention"},
       {"per", "text", "head", "head, group", "chunks for each query head, or the same for those of a KV head"},
       {"allow_extrapolation", "int", "0", "0, 1", "1: attention may exceed the model's context"}},
-     make, true});
+     make});
 
 }  // namespace
 }  // namespace espalier

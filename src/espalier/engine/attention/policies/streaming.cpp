@@ -14,6 +14,7 @@ class Streaming : public AttentionPolicy {
  public:
   Streaming(int64_t sink, int64_t window, bool true_positions) {
     needs_.end_chunk = true;
+    needs_.any_length = !true_positions;
     needs_.cache.reuse_slots = true;
     needs_.selection.kind = Selection::Kind::kTokens;  // none but sink and window
     needs_.selection.sink = sink, needs_.selection.window = window;
