@@ -9,7 +9,7 @@
 namespace espalier {
 
 // Times forwards of the model's example (text: a sequence of at most 128 tokens) against the model's own graph. The model
-// must outlive it.
+// must outlive it. From then on the process keeps freed memory, so that no forward waits for pages.
 class ForwardTimer {
  public:
   explicit ForwardTimer(const Model& dense);
