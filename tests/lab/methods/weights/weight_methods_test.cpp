@@ -121,8 +121,11 @@ TEST(WeightMethods, OptionsAreChecked) {
   PruneJob job = trial.job("sparsegpt");
   ESP_EXPECT_USER_ERROR(job.method().prune(job), "option block: expected an integer");
   ESP_EXPECT_USER_ERROR(find_method("wandaa"), "did you mean 'wanda'");
-  ESP_EXPECT_USER_ERROR(find_method("hip"), "there is no method");
-  ESP_EXPECT_USER_ERROR(find_method("29"), "planned");
+  ESP_EXPECT_USER_ERROR(find_method("no-such-thing"), "there is no method");
+  ESP_EXPECT_USER_ERROR(find_method("h2o"), "attention policy");
+  const Json systems = catalogue();
+  const auto planned = std::find_if(systems.begin(), systems.end(), [](const Json& entry) { return entry.at("status") == "planned"; });
+  if (planned != systems.end()) ESP_EXPECT_USER_ERROR(find_method(planned->at("id")), "planned");
 }
 
 }  // namespace
