@@ -71,7 +71,7 @@ std::vector<Candidate> candidates(const ZeroCounts& counts, const WeightForm& de
     form.m = m;
     return form;
   };
-  constexpr double kBit = 0.125, kExpanding = 1.1, kUnsteady = 1.3;
+  constexpr double kBit = 0.125, kExpanding = 1.1, kUnsteady = 1.1;
   std::vector<Candidate> all = {{dense, bytes}};
   if (columns <= kBlockColumns * int64_t{65536})
     all.push_back({with(Layout::kBlock16), (bytes + 2.0 / kBlockColumns) * counts.block_density() * kExpanding});
