@@ -314,10 +314,14 @@ uint64_t Decoder::weight_bytes() const {
 
 std::vector<Decoder::MatrixUse> Decoder::matrices() const {
   std::vector<MatrixUse> uses;
-  for (const ProgramMatrix& matrix : program_->code.matrices) {
+  bool every_token = true;
+  for (const Step& step : program_->code.steps) {
+    every_token = every_token && step.kind != StepKind::kKeepRows;
+    if (step.matrix < 0) continue;
+    const ProgramMatrix& matrix = program_->code.matrices[static_cast<size_t>(step.matrix)];
     const WeightMatrix& weight = matrix.weight;
     const double all = static_cast<double>(weight.rows) * static_cast<double>(weight.columns);
-    uses.push_back({matrix.node, weight.form, weight.rows, weight.columns, weight.byte_size(), all == 0 ? 1 : static_cast<double>(weight.stored()) / all});
+    uses.push_back({matrix.node, weight.form, weight.rows, weight.columns, weight.byte_size(), all == 0 ? 1 : static_cast<double>(weight.stored()) / all, every_token});
   }
   return uses;
 }

@@ -60,7 +60,8 @@ class Decoder {
     WeightForm form;
     int64_t rows, columns;
     uint64_t bytes;
-    double density;  // stored values / all
+    double density;    // stored values / all
+    bool every_token;  // else only the tokens whose logits somebody wants: behind the last attention
   };
   std::vector<MatrixUse> matrices() const;
 

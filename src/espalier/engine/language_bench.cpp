@@ -135,11 +135,11 @@ struct Limits {
   double bandwidth, flops;
 };
 
-// Two FLOPs a stored weight and token; attention's are left out, as prompts are short beside the widths.
+// Of a prompt's token: two FLOPs a stored weight. Attention's are left out, as prompts are short beside the widths.
 double weight_flops(const Decoder& decoder) {
   double flops = 0;
   for (const auto& use : decoder.matrices())
-    flops += 2 * use.density * static_cast<double>(use.columns) * static_cast<double>(use.rows);
+    if (use.every_token) flops += 2 * use.density * static_cast<double>(use.columns) * static_cast<double>(use.rows);
   return flops;
 }
 
