@@ -11,6 +11,7 @@
 #include "espalier/lab/compare.h"
 #include "espalier/lab/evaluate.h"
 #include "espalier/lab/methods/plan.h"
+#include "espalier/lab/methods/policy_reproduction.h"
 #include "espalier/lab/methods/reproduce.h"
 #include "espalier/lab/methods/runner.h"
 #include "espalier/lab/methods/study.h"
@@ -66,19 +67,31 @@ class Laboratory : public LabApi {
 
   Json reproduce(const ReproduceRequest& request) override {
     prepare(request.common);
-    std::vector<const Method*> chosen;
-    for (const auto& id : request.ids) chosen.push_back(&find_method(id));
-    if (chosen.empty()) chosen = registered_methods();
+    struct Chosen {
+      std::string id;
+      Reproduction (*reproduce)(ReproduceContext&);
+    };
+    std::vector<Chosen> chosen;
+    const auto add_policy = [&](const PolicyReproduction& policy) { chosen.push_back({policy.id, policy.reproduce}); };
+    const auto add_method = [&](const Method& method) {
+      if (method.reproduce) chosen.push_back({method.id, method.reproduce});
+    };
+    for (const auto& id : request.ids)
+      if (const PolicyReproduction* policy = find_policy_reproduction(id)) add_policy(*policy);
+      else add_method(find_method(id));
+    if (request.ids.empty()) {
+      for (const auto* method : registered_methods()) add_method(*method);
+      for (const auto* policy : registered_policy_reproductions()) add_policy(*policy);
+    }
     if (!request.out.empty() && std::filesystem::exists(request.out) && !request.force)
       user_error("{}: exists already; --force replaces it", request.out);
     ReproduceContext context = embedded_context(request.common.seed);
     Json results = Json::array();
-    for (const auto* method : chosen) {
-      if (!method->reproduce) continue;
+    for (const auto& [id, reproduce] : chosen) {
       const auto start = std::chrono::steady_clock::now();
-      const Reproduction found = method->reproduce(context);
-      inform("{}: {}", method->id, found.ours);
-      results.push_back({{"id", method->id}, {"claim", found.claim}, {"ours", found.ours}, {"verdict", found.shows ? "shows" : "does not show"},
+      const Reproduction found = reproduce(context);
+      inform("{}: {}", id, found.ours);
+      results.push_back({{"id", id}, {"claim", found.claim}, {"ours", found.ours}, {"verdict", found.shows ? "shows" : "does not show"},
                          {"measurements", found.measurements},
                          {"seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()}});
     }

@@ -1,4 +1,4 @@
-#include "espalier/lab/methods/reproduce.h"
+#include "espalier/lab/methods/policy_reproduction.h"
 #include "tests/lab/methods/embedded.h"
 
 namespace espalier::test {
@@ -13,6 +13,15 @@ TEST_P(Reproductions, SayWhatTheCatalogueSays) {
   ReproduceContext context = embedded_context(0);
   const Reproduction found = method.reproduce(context);
   EXPECT_EQ(found.shows, method.reproduces) << found.claim << ": " << found.ours;
+}
+
+TEST(PolicyReproductions, SayWhatTheCatalogueSays) {
+  for (const auto* policy : registered_policy_reproductions()) {
+    ReproduceContext context = embedded_context(0);
+    const Reproduction found = policy->reproduce(context);
+    EXPECT_EQ(found.shows, policy->reproduces) << policy->id << ": " << found.ours;
+    EXPECT_EQ(catalogue_entry(policy->id).at("status"), policy->reproduces ? "works" : "runs");
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Methods, Reproductions, ::testing::ValuesIn(registered_methods()), [](const auto& info) {

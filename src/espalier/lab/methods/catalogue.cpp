@@ -6,6 +6,7 @@
 #include "espalier/engine/attention/policy.h"
 #include "espalier/lab/methods/catalogue_data.h"
 #include "espalier/lab/methods/method.h"
+#include "espalier/lab/methods/policy_reproduction.h"
 
 namespace espalier {
 namespace {
@@ -100,7 +101,9 @@ Json options_to_json(const PolicyInfo& policy) {
 // A system of the survey that is an attention policy: its coordinates are the survey's.
 Json policy_to_json(const PolicyInfo& policy, const Json& record) {
   Json entry = planned_entry(record);
-  entry["id"] = policy.id, entry["options"] = options_to_json(policy), entry["status"] = "runs";
+  const PolicyReproduction* reproduction = find_policy_reproduction(policy.id);
+  entry["id"] = policy.id, entry["options"] = options_to_json(policy);
+  entry["status"] = reproduction && reproduction->reproduces ? "works" : "runs";
   return entry;
 }
 
