@@ -85,6 +85,13 @@ TEST_F(DuoAttentionTest, StreamingHeadsStayTheSameSize) {
   EXPECT_LE(streaming[1], 3 * make_layout(KvCodec::kF32, 32, 16, 0).page_bytes) << "freed pages are given back";
 }
 
+TEST_F(DuoAttentionTest, AQuarterOfTheHeadsFullTakesLittleMoreThanAQuarter) {
+  const Oracle oracle(4, 4, 16, 8192);
+  const auto dense = run_sequence(oracle, AttentionRequest{}, {8191, 1}, 2), run = run_sequence(
+      oracle, request({{"gates", file("gates.json", R"({"gates": [[0.9, 0.2, 0.1, 0]]})")}, {"sparsity", "0.75"}, {"chunk", "1024"}}), {8191, 1}, 2);
+  EXPECT_LT(run.sequence->cache_bytes(), dense.sequence->cache_bytes() * 30 / 100);
+}
+
 TEST_F(DuoAttentionTest, CountsWhatItReads) {
   const auto run = run_sequence(Oracle(4, 2, 16, 60), request("[1, 0]", 60), {59, 1});
   // Two query heads a group: a dense first chunk of 59, then all 60 and 13 kept ones with the token itself.

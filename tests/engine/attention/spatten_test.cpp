@@ -113,11 +113,11 @@ struct Network {
       for (int64_t h = 0; h < o.layer.heads; ++h) {
         std::vector<double> row(static_cast<size_t>(size), 0.0);
         if (head_sets[l].count(h) > 0) {
-          auto p = o.probabilities(h, i, [&](int64_t, int64_t, int64_t j) { return held[l].count(j) > 0; });
+          auto p = o.probabilities(h, i, [&](int64_t, int64_t, int64_t j) { return held[l].count(j) > 0 || j == i; });
           const bool counts = held[l].count(i) > 0;
           std::vector<int64_t> order;
           for (int64_t j = 0; j <= i; ++j) {
-            if (held[l].count(j) == 0) continue;
+            if (held[l].count(j) == 0 && j != i) continue;
             order.push_back(j);
             if (counts) added[static_cast<size_t>(j)] += p[static_cast<size_t>(j)];
           }
@@ -220,6 +220,23 @@ TEST(Spatten, LowBitsAreReadWhereTheSoftmaxIsFlat) {
   // A step of one token and head reads 16 + 4 bytes a key, and 8 more where the row is flat; values are fp32.
   EXPECT_LT(never.sequence->counters().fast_bytes, some.sequence->counters().fast_bytes);
   EXPECT_LT(some.sequence->counters().fast_bytes, always.sequence->counters().fast_bytes);
+}
+
+TEST(Spatten, ControlsKeepAsMany) {
+  const Oracle oracle(4, 2, 16, 60);
+  std::vector<Json> ids;
+  for (const char* rank : {"most", "least", "random"}) {
+    const auto run = run_sequence(oracle, request({{"tokens", "1,0.5,0.25"}, {"rank", rank}}), {60}, 1, 3);
+    const Json layers = run.sequence->policy().report().at("layers");
+    EXPECT_EQ(layers[1].at("tokens"), 30);
+    ids.push_back(layers[2].at("token_ids"));
+    const auto inner = ids.back().get<std::vector<int>>(), outer = layers[1].at("token_ids").get<std::vector<int>>();
+    EXPECT_EQ(inner.size(), 15u);
+    EXPECT_TRUE(std::includes(outer.begin(), outer.end(), inner.begin(), inner.end()));
+    EXPECT_EQ(inner.back(), 59) << "the last token always stays";
+  }
+  EXPECT_NE(ids[0], ids[1]);
+  EXPECT_NE(ids[0], ids[2]);
 }
 
 TEST(Spatten, CountsValuesThatAreRead) {

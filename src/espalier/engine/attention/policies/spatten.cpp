@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "espalier/core/error.h"
+#include "espalier/core/rng.h"
 #include "espalier/engine/attention/policies/cascade.h"
 #include "espalier/engine/attention/policy.h"
 
@@ -23,6 +24,8 @@ struct SpattenOptions {
   int64_t reference = 0;     // tokens that shares are of while decoding
   bool by_layer = false;     // heads are judged by their own layer's outputs alone
   bool all_rows = true;      // queries of removed tokens go on
+  enum { kMost, kLeast, kRandom } rank = kMost;  // the last two: controls
+  uint64_t seed = 0;
 };
 
 class Spatten : public AttentionPolicy {
@@ -58,8 +61,10 @@ class Spatten : public AttentionPolicy {
 
   uint64_t select(const SelectQuery& query, Selection& selection) const override {
     const auto l = static_cast<size_t>(query.layer);
-    if (query.head >= 0 && !head_lives(l, static_cast<int32_t>(query.head))) selection.kind = Selection::Kind::kTokens;
-    else selection.exclude = removed_[l];
+    selection.kind = Selection::Kind::kTokens;
+    if (query.head >= 0 && !head_lives(l, static_cast<int32_t>(query.head))) return 0;
+    // A removed token's query that goes on sees its own key too, as a decoded token's does.
+    selection.ids = attended_[l], selection.window = 1;
     return 0;
   }
 
@@ -124,9 +129,18 @@ class Spatten : public AttentionPolicy {
     const auto last = static_cast<int32_t>(first_ + tokens_ - 1);
     // A prompt's shares are of what there is of it.
     const int64_t reference = tokens_ == 1 && first_ > 0 ? options_.reference : last + 1;
-    attended_[l] = most_important(candidates, importance_, keep_count(options_.tokens[l], reference), {&last, 1});
+    attended_[l] = most_important(candidates, ranking(), keep_count(options_.tokens[l], reference), {&last, 1});
     removed_[l].clear();
     std::set_difference(held.begin(), held.end(), attended_[l].begin(), attended_[l].end(), std::back_inserter(removed_[l]));
+  }
+
+  // By what tokens are ranked.
+  std::span<const float> ranking() {
+    if (options_.rank == SpattenOptions::kMost) return importance_;
+    control_.resize(importance_.size());
+    Rng rng(options_.seed, "spatten/control");
+    for (size_t t = 0; t < control_.size(); ++t) control_[t] = options_.rank == SpattenOptions::kLeast ? -importance_[t] : static_cast<float>(rng.uniform());
+    return control_;
   }
 
   // Once: with the first forward, or, by their own outputs in it, with the second. What a head has missed cannot be made up
@@ -162,8 +176,10 @@ class Spatten : public AttentionPolicy {
   uint64_t pairs_of(size_t l, const AttentionStatistics& s) const {
     uint64_t pairs = 0;
     for (int64_t t = 0; t < s.tokens; ++t) {
-      if (needs_.blind && !attends(s.layer, s.position + t)) continue;
+      const bool useful = attends(s.layer, s.position + t);
+      if (needs_.blind && !useful) continue;
       const auto& list = attended_[l];
+      pairs += !useful;  // its own
       pairs += static_cast<uint64_t>(std::upper_bound(list.begin(), list.end(), static_cast<int32_t>(s.position + t)) - list.begin());
     }
     return pairs * alive_heads_[l].size();
@@ -185,6 +201,7 @@ class Spatten : public AttentionPolicy {
   PolicyNeeds needs_;
   std::vector<AttentionLayer> layers_;
   std::vector<float> importance_;                    // of each token, over the whole network
+  std::vector<float> control_;
   std::vector<std::vector<float>> head_importance_;  // of each head on entering the layer
   std::vector<std::vector<int32_t>> attended_, removed_, alive_heads_;  // by layer, ascending
   std::vector<uint8_t> heads_chosen_;
@@ -258,6 +275,9 @@ std::unique_ptr<AttentionPolicy> make(const PolicyContext& c) {
   options.reference = c.has("reference") ? c.integer("reference", 1, c.capacity) : c.capacity;
   options.by_layer = c.choice("head_scope", {"network", "layer"}) == 1;
   options.all_rows = c.choice("rows", {"attended", "all"}) == 1;
+  constexpr decltype(options.rank) kRanks[] = {SpattenOptions::kMost, SpattenOptions::kLeast, SpattenOptions::kRandom};
+  options.rank = kRanks[c.choice("rank", {"most", "least", "random"})];
+  options.seed = c.seed;
   return std::make_unique<Spatten>(c.layers, c.capacity, std::move(options));
 }
 
@@ -277,7 +297,8 @@ const RegisterPolicy registered(
       {"key_bits", "text", "", "HIGH+LOW", "keys in planes of so many bits, as 8+4; by default as --cache says"},
       {"flat", "real", "0.1", "0 … 1", "a decoded row whose largest probability by high bits is below this reads the low ones too"},
       {"reference", "int", "", "1 … context", "tokens that shares are of while decoding; by default all that the sequence may have"},
-      {"rows", "text", "all", "attended, all", "whether queries of removed tokens go on, which nothing later depends on, so that their logits exist"},
+      {"rows", "text", "all", "attended, all", "whether queries of removed tokens go on, with their own keys, so that their logits exist; nothing later depends on them"},
+      {"rank", "text", "most", "most, least, random", "which tokens stay: the most looked-at; the others are controls"},
       {"preset", "text", "none", "none, gpt2-medium", "all of this as in the released workload"}},
      make});
 
