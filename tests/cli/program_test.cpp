@@ -10,7 +10,7 @@ namespace {
 using test::espalier;
 using test::ProgramEnd;
 
-const std::vector<std::string> kVerbs = {"completion", "eval", "generate", "inspect",  "methods",
+const std::vector<std::string> kVerbs = {"analyze", "completion", "eval", "generate", "inspect",  "methods",
                                          "models",     "plan", "prune",    "reproduce"};
 
 TEST(Program, HelpListsTheVerbs) {

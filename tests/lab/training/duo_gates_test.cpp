@@ -92,7 +92,7 @@ Trained train(DuoTraining options, uint64_t seed = 0) {
   PasskeyMaker maker = texts(lengths, seed);
   options.report_every = 1;
   Trained result;
-  result.gates = train_duo_gates(tiny(), maker, options, [&](const DuoReport& report) { result.reports.push_back(report); });
+  result.gates = train_duo_gates(tiny(), [&] { return maker.next(); }, options, [&](const DuoReport& report) { result.reports.push_back(report); });
   return result;
 }
 

@@ -130,7 +130,8 @@ double duo_learning_rate(double base, int64_t step, int64_t steps) {
   return base * std::min({1.0, rise, fall});
 }
 
-DuoGates train_duo_gates(const Model& model, PasskeyMaker& texts, const DuoTraining& options, const std::function<void(const DuoReport&)>& on_report) {
+DuoGates train_duo_gates(const Model& model, const std::function<PasskeySample()>& next, const DuoTraining& options,
+                         const std::function<void(const DuoReport&)>& on_report) {
   at::AutoGradMode with_gradients(true);
   Trainer trainer(model, options);
   torch::optim::AdamW optimizer(trainer.gates(), torch::optim::AdamWOptions(options.lr).weight_decay(0));
@@ -140,7 +141,7 @@ DuoGates train_duo_gates(const Model& model, PasskeyMaker& texts, const DuoTrain
     for (auto& group : optimizer.param_groups()) group.options().set_lr(duo_learning_rate(options.lr, step, options.steps));
     clamp_gates(trainer.gates());
     optimizer.zero_grad();
-    const auto [distillation, penalty] = trainer.losses(texts.next());
+    const auto [distillation, penalty] = trainer.losses(next());
     const at::Tensor loss = distillation + options.lambda * penalty;
     if (!std::isfinite(loss.item<double>())) user_error("duo-gates: the loss became {} at step {}", loss.item<double>(), step);
     loss.backward();

@@ -39,7 +39,9 @@ struct DuoReport {
   double distillation, penalty;  // means since the last report
 };
 
-// The gates after training, clamped; sink and recent are not set. UserError unless the model is a causal language model.
-DuoGates train_duo_gates(const Model& model, PasskeyMaker& texts, const DuoTraining& options, const std::function<void(const DuoReport&)>& on_report);
+// next: a new text for each step. The gates after training, clamped; sink and recent are not set. UserError unless the
+// model is a causal language model.
+DuoGates train_duo_gates(const Model& model, const std::function<PasskeySample()>& next, const DuoTraining& options,
+                         const std::function<void(const DuoReport&)>& on_report);
 
 }  // namespace espalier

@@ -67,7 +67,7 @@ Json run(StudyJob& job) {
   PasskeyMaker texts(Tokenizer::load(model.path), tokens_of(resolve_data(job.data().empty() ? "calibration.txt" : job.data()), model, 0), s.texts, job.seed());
   Progress progress("optimising gates", s.training.steps, "step");
   Json losses = Json::array();
-  DuoGates gates = train_duo_gates(model, texts, s.training, [&](const DuoReport& report) {
+  DuoGates gates = train_duo_gates(model, [&] { return texts.next(); }, s.training, [&](const DuoReport& report) {
     losses.push_back({report.step, report.distillation, report.penalty, report.distillation + s.training.lambda * report.penalty});
     progress.advance(report.step - (losses.size() > 1 ? losses[losses.size() - 2][0].get<int64_t>() : 0));
     progress.note(fmt::format("distillation {:.3g}, mean gate {:.3f}", report.distillation, report.penalty));

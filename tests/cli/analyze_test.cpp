@@ -1,0 +1,43 @@
+// espalier analyze, and what its result is for.
+#include "espalier/core/json.h"
+#include "tests/cli/run_program.h"
+#include "tests/support.h"
+
+namespace espalier {
+namespace {
+
+using test::espalier;
+
+TEST(Analyze, GatesOfDuoAttentionAreLearnedAndRun) {
+  const test::TempDir dir;
+  const std::string out = (dir / "gates").string(), file = (dir / "gates" / "duo-gates.json").string();
+  const std::vector<std::string> call = {"analyze", "duo-gates", "espalier-tiny", "--set", "steps=2", "--set", "keys=2", "--json", "--threads", "1", "-o", out};
+  const auto end = espalier(call);
+  ASSERT_EQ(end.exit_code, 0) << end.err;
+  const Json result = parse_json(end.out, "analyze");
+  EXPECT_EQ(result.at("study"), "duo-gates");
+  EXPECT_EQ(result.at("tables").at("gates").at("rows").size(), 24u);
+  EXPECT_EQ(read_json(file).at("gates").size(), 6u);
+  EXPECT_TRUE(std::filesystem::exists(dir / "gates" / "duo-gates.tsv"));
+  EXPECT_TRUE(std::filesystem::exists(dir / "gates" / "study.json"));
+  ESP_EXPECT_MISTAKE(espalier(call), "already there; give another --out, or --force to replace it");
+
+  for (const std::string& gates : {file, (dir / "gates" / "duo-gates.tsv").string()}) {
+    const auto run = espalier({"generate", "espalier-tiny", "-p", "Once", "-n", "4", "--json", "--policy", "duoattention", "--set", "gates=" + gates});
+    EXPECT_EQ(run.exit_code, 0) << run.err;
+    EXPECT_EQ(parse_json(run.out, "generate").at("tokens"), 4);
+  }
+}
+
+TEST(Analyze, SaysWhatDoesNotFit) {
+  const test::TempDir dir;
+  const std::string out = (dir / "x").string();
+  ESP_EXPECT_MISTAKE(espalier({"analyze", "duo-gate", "espalier-tiny", "-o", out}), "there is no study 'duo-gate' (did you mean 'duo-gates'?)");
+  ESP_EXPECT_MISTAKE(espalier({"analyze", "duo-gates", "espalier-tiny", "-o", out, "--set", "step=1"}), "there is no option 'step'");
+  ESP_EXPECT_MISTAKE(espalier({"analyze", "duo-gates", "espalier-tiny", "-o", out, "--set", "words=100"}), "give fewer keys or words, or longer texts");
+  ESP_EXPECT_MISTAKE(espalier({"generate", "espalier-tiny", "-p", "x", "--policy", "19"}), "policy 19-duoattention: gates: expected a file of gates");
+  EXPECT_FALSE(std::filesystem::exists(out));
+}
+
+}  // namespace
+}  // namespace espalier
