@@ -120,6 +120,17 @@ TEST(Engine, PoliciesReadFewerKeys) {
   const Json dense = under({"--policy", "dense"}), streaming = under({"--policy", "streaming", "--set", "sink=4", "--set", "window=32"});
   EXPECT_LT(streaming.at("counters").at("keys_attended").get<uint64_t>(), dense.at("counters").at("keys_attended").get<uint64_t>());
   EXPECT_GT(streaming.at("value").get<double>(), dense.at("value").get<double>());
+  // A system answers to its id, its number and its word, and its options fit all windows, a shorter last one too.
+  const Json hip = under({"--policy", "hip", "--set", "budget=32", "--set", "window=32", "--set", "dense_layers=0"});
+  EXPECT_GT(hip.at("counters").at("keys_scored"), 0);
+  EXPECT_LT(hip.at("counters").at("keys_attended"), dense.at("counters").at("keys_attended"));
+  const Json shards = under({"--policy", "36", "--set", "block=16", "--set", "local_blocks=2", "--set", "vert_stride=8"});
+  EXPECT_LT(shards.at("cache_bytes"), dense.at("cache_bytes"));
+  EXPECT_EQ(shards.at("notes").size(), 1u) << "4 KV heads cover 4 of 8 columns";
+  const Json chunks = under({"--policy", "28-longheads", "--length", "600"});
+  EXPECT_LT(chunks.at("value"), 1.2 * dense.at("value").get<double>()) << "beyond the model's context";
+  ESP_EXPECT_MISTAKE(espalier({"eval", kModel, "--policy", "h2o", "--set", "budget=64", "--length", "600"}), "--length");
+  ESP_EXPECT_MISTAKE(espalier({"eval", kModel, "--policy", "29-hip", "--set", "budget=0"}), "budget");
   ESP_EXPECT_MISTAKE(espalier({"generate", kModel, "-p", "x", "--policy", "nonsense"}), "nonsense");
   ESP_EXPECT_MISTAKE(espalier({"eval", kModel, "--policy", "streaming", "--set", "window=-1"}), "window");
 }
