@@ -258,6 +258,17 @@ TEST(Hip, CodecsAreReadAsTheyAreStored) {
   }
 }
 
+TEST(Hip, NotANumberChoosesSomething) {
+  Oracle oracle(2, 1, 16, 120);
+  oracle.q[16 * 2 * 90] = oracle.k[16 * 20] = std::nanf("");
+  for (const char* channels : {"0", "4"}) {
+    Recording recording;
+    run_recorded(oracle, hip({{"budget", "16"}, {"block_q", "4"}, {"window", "8"}, {"channels", channels}}), {100, 1}, recording);
+    EXPECT_EQ(recording.of(0, 0, 90).selection.ids.size(), 8u);
+    EXPECT_EQ(recording.of(0, 0, 119).selection.ids.size(), 8u);
+  }
+}
+
 TEST(Hip, RefusesOptionsThatDoNotFit) {
   const auto line = [](std::map<std::string, std::string> options) { return refusal(ask("29-hip", std::move(options)), 100); };
   EXPECT_EQ(line({{"budget", "0"}}), "policy 29-hip: budget: expected a whole number from 1 to 100, found 0");

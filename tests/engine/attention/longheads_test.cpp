@@ -191,6 +191,15 @@ TEST(LongHeads, CodecsAndWindowsOfTheModel) {
   EXPECT_EQ(run.sequence->cache().token_positions(0, 0).front(), 120 - 19) << "what the model's window left is freed";
 }
 
+TEST(LongHeads, NotANumberChoosesSomething) {
+  Oracle oracle(2, 1, 16, 120);
+  oracle.q[16 * 2 * 90] = oracle.k[16 * 20] = std::nanf("");
+  Recording recording;
+  run_recorded(oracle, longheads(8, 32), {100, 1}, recording);
+  EXPECT_EQ(recording.of(0, 0, 90).selection.ids.size(), 4u);
+  EXPECT_EQ(recording.of(0, 0, 119).selection.ids.size(), 4u);
+}
+
 TEST(LongHeads, RefusesOptionsThatDoNotFit) {
   const auto line = [](std::map<std::string, std::string> options) { return refusal(ask("28-longheads", std::move(options)), 100); };
   EXPECT_EQ(line({{"chunk", "8"}, {"attention", "60"}}), "policy 28-longheads: attention: expected a multiple of chunk, 8, found 60");

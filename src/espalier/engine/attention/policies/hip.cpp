@@ -182,7 +182,7 @@ class Hip : public AttentionPolicy {
     const auto size = static_cast<int64_t>(q.size());
     if (options_.channels == 0 || options_.channels >= size) return;
     std::vector<float> magnitude;
-    for (const float x : q) magnitude.push_back(std::abs(x));
+    for (const float x : q) magnitude.push_back(std::isnan(x) ? std::numeric_limits<float>::infinity() : std::abs(x));
     for (const int64_t c : select_smallest(magnitude, size - options_.channels)) q[static_cast<size_t>(c)] = 0;
   }
 

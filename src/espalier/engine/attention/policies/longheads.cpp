@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "espalier/core/error.h"
@@ -59,6 +60,8 @@ uint64_t LongHeads::select(const SelectQuery& query, Selection& selection) const
   for (int64_t head = first; head < first + heads; ++head)
     for (int64_t j = 1; j <= own - 2; ++j)
       scores[static_cast<size_t>(j - 1)] += score(query.layer, head, j, query.q + head * layer.head_size);
+  // A model may overflow; NaN has no rank.
+  for (float& s : scores) s = std::isnan(s) ? -std::numeric_limits<float>::infinity() : s;
   selection.kind = Selection::Kind::kBlocks;
   selection.ids.push_back(0);
   for (const int64_t i : select_largest(scores, options_.chunks - 3)) selection.ids.push_back(static_cast<int32_t>(i + 1));
