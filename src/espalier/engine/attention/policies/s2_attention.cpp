@@ -112,7 +112,8 @@ std::string efficiency_note(const GivenPattern& p, const std::string& path) {
 std::string coverage_note(const BlockPattern& pattern, int64_t blocks) {
   const auto unseen = pattern.unseen(blocks);
   if (unseen.empty()) return "";
-  return fmt::format("of the {} blocks of a full context, {} are seen by no head of a sparse layer (the first: {})", blocks, unseen.size(), unseen[0]);
+  return fmt::format("of the {} blocks of a full context, {} are seen by no head of a sparse layer (the first: {})", blocks,
+                     unseen.size(), unseen[0]);
 }
 
 void add_note(std::vector<std::string>& notes, const std::string& note) {
@@ -132,7 +133,8 @@ StridedShards shards_of(const PolicyContext& c, const AttentionLayer& layer) {
 
 BlockPattern given_for(const PolicyContext& c, const GivenPattern& given, const AttentionLayer& layer, int64_t block) {
   const std::string path = c.text("pattern");
-  if (given.kv_heads != layer.kv_heads) c.fail("pattern", fmt::format("{} heads, as the model has KV heads", layer.kv_heads), std::to_string(given.kv_heads));
+  if (given.kv_heads != layer.kv_heads)
+    c.fail("pattern", fmt::format("{} heads, as the model has KV heads", layer.kv_heads), std::to_string(given.kv_heads));
   if (const int64_t need = (c.capacity + block - 1) / block; given.blocks < need)
     c.fail("pattern", fmt::format("{} blocks of {} for a context of {}", need, block, c.capacity), std::to_string(given.blocks));
   return {given.kv_heads, given.blocks, given.mask, path};

@@ -15,8 +15,8 @@ Reproduction reproduce(ReproduceContext& context) {
   const double kept = run_policy(context, {"random-tokens", {{"budget", "68"}, {"sink", "4"}, {"recent", "0.48"}}}, m, "random_beside_window");
   const double window = run_policy(context, {"streaming", {{"budget", "68"}}}, m, "window");
   const double h2o = run_policy(context, {"h2o", {{"budget", "68"}}}, m, "h2o");
-  found.ours = fmt::format("perplexity of 68 keys: {:.2f}; random ones {:.2f}, {:.2f} beside the same window; the window alone {:.2f}, H2O {:.2f}, all keys {:.2f}", hip, random, kept,
-                           window, h2o, dense);
+  found.ours = fmt::format("perplexity of 68 keys: {:.2f}; random ones {:.2f}, {:.2f} beside the same window; "
+                           "the window alone {:.2f}, H2O {:.2f}, all keys {:.2f}", hip, random, kept, window, h2o, dense);
   found.shows = hip < random && hip < kept && hip < window && hip < 1.05 * dense;
   return found;
 }

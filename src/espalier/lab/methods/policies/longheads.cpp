@@ -14,8 +14,8 @@ Reproduction reproduce(ReproduceContext& context) {
   const double heads = run_policy(context, {"28-longheads", {{"attention", "256"}, {"chunk", "64"}}, 1024}, m, "longheads");
   const double finer = run_policy(context, {"28-longheads", {{"attention", "256"}, {"chunk", "32"}}, 1024}, m, "longheads_chunk_32");
   const double window = run_policy(context, {"streaming", {{"budget", "256"}}, 1024}, m, "window");
-  found.ours = fmt::format("perplexity over 1024 tokens: {:.2f} with chunks of 64, {:.2f} with 32; everything {:.2f}, a window of 256 {:.2f}; within the context {:.2f}",
-                           heads, finer, everything, window, within);
+  found.ours = fmt::format("perplexity over 1024 tokens: {:.2f} with chunks of 64, {:.2f} with 32; everything {:.2f}, "
+                           "a window of 256 {:.2f}; within the context {:.2f}", heads, finer, everything, window, within);
   found.shows = heads < 1.02 * within && finer < 1.02 * within && heads < 0.5 * everything && heads < window;
   return found;
 }
