@@ -235,6 +235,11 @@ TEST(Spatten, ControlsKeepAsMany) {
     EXPECT_TRUE(std::includes(outer.begin(), outer.end(), inner.begin(), inner.end()));
     EXPECT_EQ(inner.back(), 59) << "the last token always stays";
   }
+  const auto recent = run_sequence(oracle, request({{"tokens", "1,0.5,0.25"}, {"recent", "20"}}), {60}, 1, 3).sequence->policy().report().at("layers");
+  EXPECT_EQ(recent[1].at("token_ids")[10], 40) << "10 others and the last 20";
+  std::vector<int> last(15);
+  std::iota(last.begin(), last.end(), 45);
+  EXPECT_EQ(recent[2].at("token_ids").get<std::vector<int>>(), last) << "where not all of them fit, the last";
   EXPECT_NE(ids[0], ids[1]);
   EXPECT_NE(ids[0], ids[2]);
 }
@@ -248,10 +253,17 @@ TEST(Spatten, CountsValuesThatAreRead) {
 }
 
 TEST(Spatten, ThePresetCostsWhatThePaperSays) {
-  const Oracle oracle(16, 16, 64, 1024);
+  const Oracle oracle(4, 4, 64, 1024);
   const auto dense = run_sequence(oracle, AttentionRequest{}, {1024}, 2, 24);
   const auto run = run_sequence(oracle, request({{"preset", "gpt2-medium"}, {"rows", "attended"}}), {1024}, 2, 24);
   EXPECT_LT(run.sequence->counters().multiply_adds, dense.sequence->counters().multiply_adds * 55 / 100);
+  // Bytes of four decoded tokens against 16 bits dense.
+  const auto step_bytes = [](AttentionRequest r, KvCodec codec) {
+    r.codec = codec;
+    const auto bytes = [&](int64_t tokens) { return run_sequence(Oracle(4, 4, 64, tokens), r, {1020, 1}, 2, 24).sequence->counters().fast_bytes; };
+    return bytes(1024) - bytes(1020);
+  };
+  EXPECT_LT(step_bytes(request({{"preset", "gpt2-medium"}, {"reference", "1020"}}), KvCodec::kI8), step_bytes({}, KvCodec::kBF16) * 35 / 100);
 }
 
 TEST(Spatten, RefusesOptionsThatDoNotFit) {

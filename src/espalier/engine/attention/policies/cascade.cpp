@@ -12,7 +12,7 @@ std::vector<int32_t> most_important(std::span<const int32_t> candidates, std::sp
   if (static_cast<int64_t>(candidates.size()) <= count) return {candidates.begin(), candidates.end()};
   std::vector<float> scores;
   for (const int32_t id : candidates) {
-    const bool safe = std::find(protected_ids.begin(), protected_ids.end(), id) != protected_ids.end();
+    const bool safe = std::binary_search(protected_ids.begin(), protected_ids.end(), id);
     scores.push_back(safe ? std::numeric_limits<float>::infinity() : importance[static_cast<size_t>(id)]);
   }
   std::vector<int32_t> kept;

@@ -8,7 +8,7 @@
 namespace espalier {
 
 // The `count` most important of the candidates (ascending ids), all of them if they are fewer; of equal ones the first.
-// Protected ones are kept in any case and count.
+// Protected ones (ascending, at most `count`) are kept in any case and count.
 std::vector<int32_t> most_important(std::span<const int32_t> candidates, std::span<const float> importance, int64_t count,
                                     std::span<const int32_t> protected_ids = {});
 

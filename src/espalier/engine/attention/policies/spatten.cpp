@@ -21,6 +21,7 @@ struct SpattenOptions {
   int64_t value_count = 0;
   KeyBits bits;
   double flat = 0.1;
+  int64_t recent = 1;        // last tokens that always stay
   int64_t reference = 0;     // tokens that shares are of while decoding
   bool by_layer = false;     // heads are judged by their own layer's outputs alone
   bool all_rows = true;      // queries of removed tokens go on
@@ -126,10 +127,11 @@ class Spatten : public AttentionPolicy {
     for (int64_t t = first_; t < first_ + tokens_; ++t) held.push_back(static_cast<int32_t>(t));
     if (l == 0) candidates = held;
     else std::set_intersection(held.begin(), held.end(), attended_[l - 1].begin(), attended_[l - 1].end(), std::back_inserter(candidates));
-    const auto last = static_cast<int32_t>(first_ + tokens_ - 1);
     // A prompt's shares are of what there is of it.
-    const int64_t reference = tokens_ == 1 && first_ > 0 ? options_.reference : last + 1;
-    attended_[l] = most_important(candidates, ranking(), keep_count(options_.tokens[l], reference), {&last, 1});
+    const int64_t reference = tokens_ == 1 && first_ > 0 ? options_.reference : first_ + tokens_;
+    const int64_t count = keep_count(options_.tokens[l], reference);
+    const auto recent = static_cast<size_t>(std::min({options_.recent, count, static_cast<int64_t>(candidates.size())}));
+    attended_[l] = most_important(candidates, ranking(), count, std::span<const int32_t>(candidates).last(recent));
     removed_[l].clear();
     std::set_difference(held.begin(), held.end(), attended_[l].begin(), attended_[l].end(), std::back_inserter(removed_[l]));
   }
@@ -272,6 +274,7 @@ std::unique_ptr<AttentionPolicy> make(const PolicyContext& c) {
   }
   if (options.tokens.front() != 1) c.fail("tokens", "1 for the first layer, which knows nothing of its tokens", fmt::format("{}", options.tokens.front()));
   if (!(options.values > 0)) c.fail("values", "more than 0", "0");
+  options.recent = c.integer("recent", 1, c.capacity);
   options.reference = c.has("reference") ? c.integer("reference", 1, c.capacity) : c.capacity;
   options.by_layer = c.choice("head_scope", {"network", "layer"}) == 1;
   options.all_rows = c.choice("rows", {"attended", "all"}) == 1;
@@ -296,6 +299,7 @@ const RegisterPolicy registered(
       {"value_count", "int", "", "1 … context", "the same as a number, instead of a share"},
       {"key_bits", "text", "", "HIGH+LOW", "keys in planes of so many bits, as 8+4; by default as --cache says"},
       {"flat", "real", "0.1", "0 … 1", "a decoded row whose largest probability by high bits is below this reads the low ones too"},
+      {"recent", "int", "1", "1 … context", "last tokens that stay in any case, inside the share"},
       {"reference", "int", "", "1 … context", "tokens that shares are of while decoding; by default all that the sequence may have"},
       {"rows", "text", "all", "attended, all", "whether queries of removed tokens go on, with their own keys, so that their logits exist; nothing later depends on them"},
       {"rank", "text", "most", "most, least, random", "which tokens stay: the most looked-at; the others are controls"},
