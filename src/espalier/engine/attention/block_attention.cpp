@@ -18,6 +18,15 @@ int64_t next_page(const KvHead& head, int64_t page, int64_t end) {
   return page;
 }
 
+// What to ask memory for while the page before `next` is worked on; -1: nothing. Where all is read, one page beyond the
+// next, also behind the end, where a thread mostly goes on: a page takes less time than memory takes to answer.
+int64_t page_to_fetch(const KvHead& head, const PageMasks& masks, int64_t next, int64_t end) {
+  const int64_t at = masks.all() ? next + 1 : next;
+  if (at >= (masks.all() ? static_cast<int64_t>(head.pages.size()) : end)) return -1;
+  const KvPage& page = head.pages[static_cast<size_t>(at)];
+  return page.alive != 0 && masks.may_read(page) ? at : -1;
+}
+
 uint64_t pairs_of(const uint64_t* masks, int64_t count) {
   uint64_t sum = 0;
   for (int64_t r = 0; r < count; ++r) sum += static_cast<uint64_t>(std::popcount(masks[r]));
@@ -89,7 +98,7 @@ void BlockRows::make_tile(const PageList& pages, const KvPage& page) {
   }
 }
 
-BlockRows::Step BlockRows::make_step(const PageList& pages, int64_t index, int64_t next, int64_t used) {
+BlockRows::Step BlockRows::make_step(const PageList& pages, int64_t index, int64_t fetch, int64_t used) {
   const KvHead& head = pages.cache->head(pages.layer, pages.kv_head);
   const KvPage& page = head.pages[static_cast<size_t>(index)];
   const KvLayout& l = pages.cache->layout(pages.layer);
@@ -105,7 +114,7 @@ BlockRows::Step BlockRows::make_step(const PageList& pages, int64_t index, int64
     b.key_scales = reinterpret_cast<const float*>(page.memory + l.key_scales);
     b.value_scales = reinterpret_cast<const float*>(page.memory + l.value_scales);
   }
-  if (next < pages.end) b.ahead = head.pages[static_cast<size_t>(next)].memory - page.memory;
+  if (fetch >= 0) b.ahead = head.pages[static_cast<size_t>(fetch)].memory - page.memory;
   return {b, pages.kernels};
 }
 
@@ -149,14 +158,14 @@ void BlockRows::start_far(const PageList& pages, FarRows& far) {
   far.q = far_q_.data(), far.running = far_running_.data(), far.rows = count_;
 }
 
-uint64_t BlockRows::take_in_far(const PageList& pages, int64_t index, int64_t next, FarRows& far, BlockCounts& counts) {
+uint64_t BlockRows::take_in_far(const PageList& pages, int64_t index, int64_t fetch, FarRows& far, BlockCounts& counts) {
   if (pages.far == nullptr) return 0;
   const KvPage& page = pages.cache->head(pages.layer, pages.kv_head).pages[static_cast<size_t>(index)];
   const int32_t* positions = pages.cache->positions(pages.layer, page);
   const uint64_t seen = PageMasks::split_far(pages.far->near_region(), page, positions, positions_.data(), count_, masks_.data(), sink_masks_.data());
   if (seen == 0) return 0;
   const FarCounts read = pages.far->scores(pages.layer, pages.kv_head, index, far, sink_masks_.data(), seen, scores_.data());
-  take_in_scores(make_step(pages, index, next, std::bit_width(seen)), sink_masks_.data());
+  take_in_scores(make_step(pages, index, fetch, std::bit_width(seen)), sink_masks_.data());
   const uint64_t pairs = pairs_of(sink_masks_.data(), count_);
   counts.pairs += pairs, counts.value_pairs += pairs, counts.key_multiplies += read.multiplies, counts.fast_bytes += read.bytes;
   return seen;
@@ -230,7 +239,7 @@ BlockCounts BlockRows::attend_some_values(const PageList& pages, const PageMasks
     const uint64_t pairs = pairs_of(masks_.data(), count_);
     counts.pairs += pairs, counts.key_multiplies += pairs * static_cast<uint64_t>(layout.head_size);
     (page.tier == Tier::kFast ? counts.fast_bytes : counts.slow_bytes) += static_cast<uint64_t>(std::popcount(seen)) * key_bytes(layout);
-    const Step step = make_step(pages, i, pages.end, std::bit_width(seen));
+    const Step step = make_step(pages, i, -1, std::bit_width(seen));
     step.kernels->scores(step.block, q, count_, scores_.data());
     seen_pages_.push_back(i);
     all_scores_.insert(all_scores_.end(), scores_.begin(), scores_.begin() + count_ * kScoreStride);
@@ -249,7 +258,7 @@ BlockCounts BlockRows::attend_some_values(const PageList& pages, const PageMasks
     if (kept == 0) continue;
     const KvPage& page = head.pages[static_cast<size_t>(seen_pages_[i])];
     (page.tier == Tier::kFast ? counts.fast_bytes : counts.slow_bytes) += static_cast<uint64_t>(std::popcount(kept)) * layout.value_bytes;
-    const Step step = make_step(pages, seen_pages_[i], pages.end, std::bit_width(kept));
+    const Step step = make_step(pages, seen_pages_[i], -1, std::bit_width(kept));
     step.kernels->accumulate(step.block, scores_.data(), count_, out_.data());
   }
   return counts;
@@ -269,9 +278,9 @@ BlockCounts BlockRows::attend_once(const PageList& pages, const PageMasks& masks
   for (int64_t i = next_page(head, pages.begin - 1, pages.end); i < pages.end;) {
     const KvPage& page = head.pages[static_cast<size_t>(i)];
     const int32_t* positions = pages.cache->positions(pages.layer, page);
-    const int64_t next = next_page(head, i, pages.end);
+    const int64_t next = next_page(head, i, pages.end), fetch = page_to_fetch(head, masks, next, pages.end);
     uint64_t seen = visible(masks, page, positions, hidden_);
-    if (const uint64_t afar = seen == 0 ? 0 : take_in_far(pages, i, next, far, counts); afar != 0) {
+    if (const uint64_t afar = seen == 0 ? 0 : take_in_far(pages, i, fetch, far, counts); afar != 0) {
       const uint64_t all = seen;
       seen = 0;
       for (int64_t r = 0; r < count_; ++r) seen |= masks_[static_cast<size_t>(r)];
@@ -288,7 +297,7 @@ BlockCounts BlockRows::attend_once(const PageList& pages, const PageMasks& masks
         turn_to(pages, masks.selection(), block);
         q = prepared(pages, sink_q_, prepared_q_);
       }
-      const Step step = make_step(pages, i, next, std::bit_width(seen));
+      const Step step = make_step(pages, i, fetch, std::bit_width(seen));
       const bool sinks = separate_sinks && masks.split_sinks(page, positions, positions_.data(), count_, masks_.data(), sink_masks_.data()) != 0;
       if (sinks) take_in(step, sink_q, sink_masks_.data());
       take_in(step, q, masks_.data());
@@ -322,7 +331,7 @@ void BlockRows::add_column_sums(const PageList& pages, const PageMasks& masks, b
     const int32_t* positions = pages.cache->positions(pages.layer, page);
     const uint64_t seen = visible(masks, page, positions, hidden_);
     if (seen == 0) continue;
-    const Step step = make_step(pages, i, pages.end, std::bit_width(seen));
+    const Step step = make_step(pages, i, -1, std::bit_width(seen));
     const auto add = [&](const float* q, const uint64_t* row_masks) {
       step.kernels->scores(step.block, q, count_, scores_.data());
       step.kernels->column_sums(scores_.data(), row_masks, log_sum_.data(), count_, step.block.used, sums + i * kScoreStride);
