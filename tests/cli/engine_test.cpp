@@ -88,7 +88,7 @@ TEST(Engine, WhatPruneWritesGenerateRuns) {
   for (const Case& c : cases) {
     SCOPED_TRACE(c.name);
     const std::string out = (dir / c.name).string();
-    std::vector<std::string> arguments = {"prune", kModel, "-o", out, "--calib-samples", "8"};
+    std::vector<std::string> arguments = {"prune", kModel, "-o", out, "--samples", "8"};
     arguments.insert(arguments.end(), c.options.begin(), c.options.end());
     const ProgramEnd pruned = espalier(arguments);
     ASSERT_EQ(pruned.exit_code, 0) << pruned.err;
