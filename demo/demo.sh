@@ -18,7 +18,8 @@ row() { # name, directory
   "$program" inspect "$2" --json -q > "$out/$1.inspect.json"
   "$program" generate "$2" --prompt "It was a dark night, and" -n 64 --json -q > "$out/$1.generate.json"
   local speed
-  speed=$(number "$out/$1.generate.json" decode_tok_s)
+  "$program" bench "$2" --context 64 --tokens 64 --rounds 9 --json -q > "$out/$1.bench.json"
+  speed=$(tr -d ' \n' < "$out/$1.bench.json" | grep -o '"decode_tok_s":{"median":[0-9.e+]*' | sed 's/.*://')
   printf '%-18s %10.3f %12d %12d %10.3f  %s\n' "$1" "$(number "$out/$1.eval.json" value)" \
     "$(number "$out/$1.inspect.json" params)" "$(du -sb "$2" | cut -f1)" \
     "$(awk "BEGIN { print 1000 / $speed }")" "$2" >> "$out/table.txt"
