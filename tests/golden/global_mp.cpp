@@ -1,8 +1,8 @@
 #include "espalier/core/error.h"
 #include "espalier/lab/allocation/global_magnitude.h"
 #include "espalier/lab/allocation/min_keep_rates.h"
-#include "espalier/lab/allocation/schedule.h"
 #include "espalier/lab/torch.h"
+#include "espalier/lab/training/density_schedule.h"
 #include "runner.h"
 
 namespace espalier::golden {
@@ -85,9 +85,10 @@ Tensors rate_masks(const Case& c) {
 }
 
 Tensors gradual_cubic(const Case& c) {
-  const CubicSchedule schedule{c.number("t0"), c.number("t1"), c.number("s0"), c.number("s1")};
+  const double t0 = c.number("t0"), t1 = c.number("t1");
+  const DensityCurve curve{DensityShape::kCubic, 1 - c.number("s0"), 1 - c.number("s1")};
   std::vector<double> sparsity;
-  for (double t : doubles(c.input("t"))) sparsity.push_back(schedule.at(t));
+  for (double t : doubles(c.input("t"))) sparsity.push_back(1 - curve.at((t - t0) / (t1 - t0)));
   return {{"sparsity", at::tensor(sparsity, at::kDouble)}};
 }
 

@@ -3,7 +3,6 @@
 #include <chrono>
 
 #include "espalier/lab/allocation/min_keep_rates.h"
-#include "espalier/lab/allocation/schedule.h"
 #include "espalier/lab/torch.h"
 #include "tests/support.h"
 
@@ -119,16 +118,6 @@ TEST(MinKeepRates, ReachesTheTargetOrSaysNot) {
   EXPECT_TRUE(untouched.converged);
   EXPECT_EQ(layer_removal(0.3, 10), 3);
   EXPECT_EQ(layer_removal(1.5, 10), 10);
-}
-
-TEST(CubicSchedule, StartsSteepAndEndsFlat) {
-  const CubicSchedule schedule{10, 20, 0.2, 0.8};
-  EXPECT_DOUBLE_EQ(schedule.at(0), 0.2);
-  EXPECT_DOUBLE_EQ(schedule.at(10), 0.2);
-  EXPECT_DOUBLE_EQ(schedule.at(15), 0.8 - 0.6 / 8);
-  EXPECT_DOUBLE_EQ(schedule.at(20), 0.8);
-  EXPECT_DOUBLE_EQ(schedule.at(99), 0.8);
-  EXPECT_DOUBLE_EQ((CubicSchedule{5, 5, 0.1, 0.9}).at(5), 0.9);
 }
 
 }  // namespace
