@@ -32,7 +32,7 @@ Class class_of(unsigned char c) {
 }
 
 // Runs of one class, each with one leading space, as the byte-level pre-tokenizer cuts ASCII text.
-std::unordered_map<std::string, int64_t> count_words(const std::string& text) {
+std::unordered_map<std::string, int64_t> count_words(const std::string& text, bool single_digits) {
   std::unordered_map<std::string, int64_t> counts;
   for (size_t i = 0; i < text.size();) {
     size_t begin = i;
@@ -41,7 +41,7 @@ std::unordered_map<std::string, int64_t> count_words(const std::string& text) {
     while (i < text.size() && class_of(static_cast<unsigned char>(text[i])) == kind) ++i;
     // the last space of a run belongs to the word after it
     if (kind == Class::kSpace && i < text.size() && text[i - 1] == ' ' && i - begin > 1) --i;
-    ++counts[text.substr(begin, i - begin)];
+    if (kind != Class::kDigit || !single_digits) ++counts[text.substr(begin, i - begin)];
   }
   return counts;
 }
@@ -131,14 +131,14 @@ class Merger {
 
 }  // namespace
 
-BpeVocabulary train_bpe(const std::string& text, size_t vocab_size) {
+BpeVocabulary train_bpe(const std::string& text, size_t vocab_size, bool single_digits) {
   ESP_ASSERT(vocab_size >= 257);
   BpeVocabulary vocabulary;
   vocabulary.tokens.push_back(kEndOfText);
   std::vector<std::string> symbols;  // text of each symbol of the merger
   for (const auto& letter : byte_alphabet()) symbols.push_back(letter);
   vocabulary.tokens.insert(vocabulary.tokens.end(), symbols.begin(), symbols.end());
-  Merger merger(count_words(text));
+  Merger merger(count_words(text, single_digits));
   Pair pair;
   while (vocabulary.tokens.size() < vocab_size && merger.merge_next(static_cast<int32_t>(symbols.size()), pair)) {
     const std::string &left = symbols[static_cast<size_t>(pair.first)], &right = symbols[static_cast<size_t>(pair.second)];

@@ -13,8 +13,8 @@ struct BpeVocabulary {
 };
 
 // Greedy most-frequent-pair merging (Sennrich et al. 2016) inside words; ties go to the pair that sorts first.
-// vocab_size counts the end-of-text token, the 256 bytes and the merges.
-BpeVocabulary train_bpe(const std::string& text, size_t vocab_size);
+// vocab_size counts the end-of-text token, the 256 bytes and the merges. single_digits: no merge touches a digit.
+BpeVocabulary train_bpe(const std::string& text, size_t vocab_size, bool single_digits = false);
 
 void write_tokenizer(const BpeVocabulary& vocabulary, const std::filesystem::path& directory);
 

@@ -82,11 +82,33 @@ void clip_gradients(const std::vector<at::Tensor>& leaves, double limit) {
   for (const auto& leaf : leaves) leaf.grad().mul_(limit / (norm + 1e-6));
 }
 
-double train_step(const Interpreter& interpreter, const at::Tensor& ids) {
-  const int64_t length = ids.size(1) - 1;
-  const at::Tensor logits = interpreter.forward(ids.narrow(1, 0, length));
-  const at::Tensor loss = at::cross_entropy_loss(logits.flatten(0, 1), ids.narrow(1, 1, length).flatten());
+struct Sums {
+  double loss = 0, fetch_loss = 0, fetch_right = 0;
+  int64_t steps = 0, tokens = 0, fetched = 0;
+
+  TrainingReport report(int64_t step, double seconds) const {
+    const auto fetches = static_cast<double>(std::max<int64_t>(1, fetched));
+    return {step, loss / static_cast<double>(steps), fetch_loss / fetches, fetch_right / fetches, static_cast<double>(tokens) / seconds};
+  }
+};
+
+double train_step(const Interpreter& interpreter, const TrainingBatch& batch, Sums& sums) {
+  const int64_t length = batch.ids.size(1) - 1;
+  const at::Tensor logits = interpreter.forward(batch.ids.narrow(1, 0, length)).flatten(0, 1);
+  const at::Tensor labels = batch.ids.narrow(1, 1, length).flatten();
+  const at::Tensor nats = at::cross_entropy_loss(logits, labels, {}, at::Reduction::None);
+  const at::Tensor loss = batch.weights.defined() ? (nats * batch.weights.flatten()).sum() : nats.mean();
   loss.backward();
+  if (batch.fetch.defined()) {
+    at::NoGradGuard no_gradients;
+    const at::Tensor fetch = batch.fetch.flatten();
+    sums.fetch_loss += nats.masked_select(fetch).sum().item<double>();
+    sums.fetch_right += logits.argmax(-1).eq(labels).logical_and(fetch).sum().item<double>();
+    sums.fetched += fetch.sum().item<int64_t>();
+  }
+  sums.loss += loss.item<double>();
+  sums.tokens += labels.numel();
+  ++sums.steps;
   return loss.item<double>();
 }
 
@@ -99,7 +121,7 @@ double learning_rate_at(const LanguageTraining& options, int64_t step) {
   return options.learning_rate * (options.final_ratio + (1 - options.final_ratio) * cosine);
 }
 
-void train_language_model(Graph& graph, const std::vector<int32_t>& tokens, const LanguageTraining& options,
+void train_language_model(Graph& graph, const std::function<TrainingBatch(int64_t step)>& next, const LanguageTraining& options,
                           const std::function<void(const TrainingReport&)>& on_report,
                           const std::function<void(const Graph&)>& on_save) {
   at::AutoGradMode with_gradients(true);
@@ -109,24 +131,19 @@ void train_language_model(Graph& graph, const std::vector<int32_t>& tokens, cons
   auto optimizer = make_optimizer(leaves, options);
   std::vector<at::Tensor> all;
   for (const auto& [name, leaf] : leaves) all.push_back(leaf);
-  BatchSampler sampler(tokens, options.length, options.seed);
-  double loss_sum = 0;
+  Sums sums;
   auto last_report = Clock::now();
   for (int64_t step = 0; step < options.steps; ++step) {
     check_interrupted();
     for (auto& group : optimizer.param_groups()) group.options().set_lr(learning_rate_at(options, step));
     optimizer.zero_grad();
-    const double loss = train_step(interpreter, sampler.next(options.batch));
+    const double loss = train_step(interpreter, next(step), sums);
     if (!std::isfinite(loss)) user_error("training: the loss became {} at step {}", loss, step);
     clip_gradients(all, options.clip);
     optimizer.step();
-    loss_sum += loss;
     if ((step + 1) % options.report_every == 0 || step + 1 == options.steps) {
-      const int64_t count = (step + 1) % options.report_every == 0 ? options.report_every : (step + 1) % options.report_every;
-      const double seconds = std::chrono::duration<double>(Clock::now() - last_report).count();
-      on_report({step + 1, loss_sum / static_cast<double>(count),
-                 static_cast<double>(count * options.batch * options.length) / seconds});
-      loss_sum = 0;
+      on_report(sums.report(step + 1, std::chrono::duration<double>(Clock::now() - last_report).count()));
+      sums = {};
       last_report = Clock::now();
     }
     if ((step + 1) % options.save_every == 0 || step + 1 == options.steps) {
@@ -134,6 +151,13 @@ void train_language_model(Graph& graph, const std::vector<int32_t>& tokens, cons
       on_save(graph);
     }
   }
+}
+
+void train_language_model(Graph& graph, const std::vector<int32_t>& tokens, const LanguageTraining& options,
+                          const std::function<void(const TrainingReport&)>& on_report,
+                          const std::function<void(const Graph&)>& on_save) {
+  BatchSampler sampler(tokens, options.length, options.seed);
+  train_language_model(graph, [&](int64_t) { return TrainingBatch{sampler.next(options.batch), {}, {}}; }, options, on_report, on_save);
 }
 
 }  // namespace espalier

@@ -1,6 +1,8 @@
 // Next-token training of a decoder graph: AdamW, linear warm-up, cosine decay, gradient clipping.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -22,12 +24,25 @@ struct LanguageTraining {
 
 struct TrainingReport {
   int64_t step;
-  double loss;  // nats a token, mean since the last report
+  double loss;  // nats a token (weighted where batches are), mean since the last report
+  double fetch_loss, fetch_accuracy;  // of the batches' fetch tokens, likewise; 0 without
   double tokens_per_second;
 };
 
-// Trains the graph's parameters in place. Every epoch visits the non-overlapping windows of `tokens` in a new order,
-// shifted by a random offset. on_save sees the graph with the weights so far.
+struct TrainingBatch {
+  at::Tensor ids;      // int64 [batch, length + 1]
+  at::Tensor weights;  // [batch, length]: how much each of ids[:, 1:] counts in the loss, their sum; undefined: their mean
+  at::Tensor fetch;    // bool [batch, length]: the labels reported apart; undefined: none
+};
+
+// Trains the graph's parameters in place on the batches `next` gives for steps 0, 1, …; options.batch and length are not
+// read. on_save sees the graph with the weights so far.
+void train_language_model(Graph& graph, const std::function<TrainingBatch(int64_t step)>& next, const LanguageTraining& options,
+                          const std::function<void(const TrainingReport&)>& on_report,
+                          const std::function<void(const Graph&)>& on_save);
+
+// The same on windows of one text. Every epoch visits the non-overlapping windows of `tokens` in a new order,
+// shifted by a random offset.
 void train_language_model(Graph& graph, const std::vector<int32_t>& tokens, const LanguageTraining& options,
                           const std::function<void(const TrainingReport&)>& on_report,
                           const std::function<void(const Graph&)>& on_save);

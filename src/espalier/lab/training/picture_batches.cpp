@@ -13,25 +13,6 @@ namespace {
 
 constexpr double kMostKeptBytes = 1e9;
 
-struct Change {
-  int64_t down, right;  // the picture moves so many pixels
-  bool mirror;
-};
-
-// One plane; what moves in from outside is black.
-void change_plane(const uint8_t* from, uint8_t* to, int64_t height, int64_t width, const Change& change) {
-  std::memset(to, 0, static_cast<size_t>(height * width));
-  const int64_t first = std::max<int64_t>(0, change.right), last = std::min(width, width + change.right);
-  for (int64_t y = std::max<int64_t>(0, change.down); y < std::min(height, height + change.down); ++y) {
-    const uint8_t* row = from + (y - change.down) * width - change.right;
-    if (change.mirror) {
-      for (int64_t x = first; x < last; ++x) to[y * width + width - 1 - x] = row[x];
-    } else if (first < last) {
-      std::memcpy(to + y * width + first, row + first, static_cast<size_t>(last - first));
-    }
-  }
-}
-
 std::vector<int64_t> all_or(std::span<const int64_t> indices, const ImageDataset& dataset) {
   if (!indices.empty()) return {indices.begin(), indices.end()};
   std::vector<int64_t> all(static_cast<size_t>(dataset.size()));
@@ -48,6 +29,7 @@ PictureBatches::PictureBatches(const ImageDataset& dataset, std::span<const int6
       indices_(all_or(indices, dataset)),
       batch_(std::min(batch, count())),
       augmentation_(augmentation),
+      seed_(seed),
       order_rng_(seed, "training/order"),
       augment_rng_(seed, "training/augment") {
   if (batch < 1) throw UserError("training", "batch", "at least 1", fmt::format("{}", batch));
@@ -70,14 +52,34 @@ at::Tensor PictureBatches::bytes_of(std::span<const int64_t> positions) const {
   return image_bytes(dataset_, chosen, input_);
 }
 
-at::Tensor PictureBatches::augmented(const at::Tensor& bytes) {
+// One plane; what moves in from outside is black.
+void PictureBatches::change_plane(const uint8_t* from, uint8_t* to, int64_t height, int64_t width,
+                                  const Change& change) {
+  std::memset(to, 0, static_cast<size_t>(height * width));
+  const int64_t first = std::max<int64_t>(0, change.right), last = std::min(width, width + change.right);
+  for (int64_t y = std::max<int64_t>(0, change.down); y < std::min(height, height + change.down); ++y) {
+    const uint8_t* row = from + (y - change.down) * width - change.right;
+    if (change.mirror) {
+      for (int64_t x = first; x < last; ++x) to[y * width + width - 1 - x] = row[x];
+    } else if (first < last) {
+      std::memcpy(to + y * width + first, row + first, static_cast<size_t>(last - first));
+    }
+  }
+}
+
+std::vector<PictureBatches::Change> PictureBatches::draw() {
+  if (!augmentation_.on) return {};
   std::vector<Change> changes;
   const auto shifts = static_cast<uint64_t>(2 * augmentation_.shift + 1);
-  for (int64_t i = 0; i < bytes.size(0); ++i) {
+  for (int64_t i = 0; i < batch_; ++i) {
     const auto down = static_cast<int64_t>(augment_rng_.below(shifts)) - augmentation_.shift;
     const auto right = static_cast<int64_t>(augment_rng_.below(shifts)) - augmentation_.shift;
     changes.push_back({down, right, augment_rng_.below(2) == 1});
   }
+  return changes;
+}
+
+at::Tensor PictureBatches::augmented(const at::Tensor& bytes, const std::vector<Change>& changes) const {
   at::Tensor result = at::empty_like(bytes);
   const int64_t height = bytes.size(2), width = bytes.size(3), plane = height * width;
   const auto* from = bytes.data_ptr<uint8_t>();
@@ -90,7 +92,7 @@ at::Tensor PictureBatches::augmented(const at::Tensor& bytes) {
   return result;
 }
 
-LabelledImages PictureBatches::next() {
+std::span<const int64_t> PictureBatches::take() {
   if (at_ + static_cast<size_t>(batch_) > order_.size()) {
     order_.resize(indices_.size());
     std::iota(order_.begin(), order_.end(), int64_t{0});
@@ -99,11 +101,37 @@ LabelledImages PictureBatches::next() {
   }
   const auto positions = std::span<const int64_t>(order_).subspan(at_, static_cast<size_t>(batch_));
   at_ += positions.size();
+  ++given_;
+  return positions;
+}
+
+LabelledImages PictureBatches::next() {
+  const auto positions = take();
+  const auto changes = draw();
   at::Tensor bytes = bytes_of(positions);
-  if (augmentation_.on) bytes = augmented(bytes);
+  if (augmentation_.on) bytes = augmented(bytes, changes);
   std::vector<int64_t> chosen;
   for (int64_t position : positions) chosen.push_back(indices_[static_cast<size_t>(position)]);
   return {normalised(bytes, input_), image_labels(dataset_, chosen)};
+}
+
+void PictureBatches::restart(uint64_t order) {
+  const std::string suffix = order == 0 ? "" : fmt::format("/{}", order);
+  order_rng_ = Rng(seed_, "training/order" + suffix);
+  augment_rng_ = Rng(seed_, "training/augment" + suffix);
+  data_order_ = order;
+  order_.clear();
+  at_ = 0;
+  given_ = 0;
+}
+
+LabelledImages PictureBatches::at(int64_t index, uint64_t order) {
+  if (order != data_order_ || index < given_) restart(order);
+  while (given_ < index) {
+    take();
+    draw();
+  }
+  return next();
 }
 
 }  // namespace espalier

@@ -87,6 +87,7 @@ class Training {
 
   // The weights as they are now, in a graph of their own (in the averaged form, where an average is kept and asked for).
   Graph result(bool averaged = false) const;
+  uint64_t optimiser_bytes() const;
 
  private:
   friend class Trainer;
@@ -97,8 +98,13 @@ class Training {
     bool frozen = false, added = false;
   };
 
-  void start();  // after before_training: makes the optimiser
-  void run_step();
+  void start();                   // after before_training: makes the optimiser
+  void mask_gradients();
+  double clip_gradients();        // their L2 norm, as the masks leave them, before
+  void update();                  // the optimiser's step, and the average's
+  StateStore state() const;       // a snapshot with masks and record
+  void load(const StateStore& state);
+  void store(Graph& graph, bool averaged) const;
   Entry& entry(const std::string& name);
   const Entry& entry(const std::string& name) const;
   void apply_mask(Entry& entry);
@@ -116,6 +122,7 @@ class Training {
   at::Tensor loss_;
   double last_loss_ = 0;
   int64_t step_ = 0, steps_ = 0, steps_run_ = 0;
+  bool in_step_ = false;
   uint64_t data_order_ = 0;
   std::vector<Metric> metrics_;
 };

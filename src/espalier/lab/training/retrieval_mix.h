@@ -1,0 +1,39 @@
+// Batches that teach a small model to fetch what stands far back: running text with needles and questions, keys of words
+// as DuoAttention's gates are trained on, and random tokens repeated, on which induction heads form soonest.
+#pragma once
+
+#include <map>
+#include <memory>
+
+#include "espalier/engine/needle_text.h"
+#include "espalier/lab/training/language_model.h"
+#include "espalier/lab/training/passkeys.h"
+
+namespace espalier {
+
+class RetrievalMix {
+ public:
+  // tokens: of the running text to train on.
+  RetrievalMix(std::shared_ptr<const Tokenizer> tokenizer, std::vector<int32_t> tokens, uint64_t seed);
+
+  // Every row: the mean over its running text and the mean over what can only be fetched count alike.
+  TrainingBatch next(int64_t batch, int64_t length);
+
+ private:
+  struct Row {
+    std::vector<int32_t> ids;       // length + 1
+    std::vector<float> text, fetch;  // marks of ids[1:], 0 or 1
+  };
+  Row needles(int64_t length);
+  Row word_keys(int64_t length);
+  Row repetition(int64_t length);
+
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  std::vector<int32_t> tokens_;
+  uint64_t seed_;
+  NeedleMaker needle_maker_;
+  std::map<int64_t, std::unique_ptr<PasskeyMaker>> key_makers_;  // by length
+  Rng rng_;
+};
+
+}  // namespace espalier

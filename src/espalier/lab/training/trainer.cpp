@@ -1,0 +1,318 @@
+#include "espalier/lab/training/trainer.h"
+
+#include <chrono>
+#include <cmath>
+#include <numbers>
+#include <optional>
+
+#include "espalier/core/error.h"
+#include "espalier/core/log.h"
+#include "espalier/core/progress.h"
+#include "espalier/core/signals.h"
+#include "espalier/lab/criteria/masks.h"
+#include "espalier/lab/repair/bool_mask.h"
+#include "espalier/lab/torch.h"
+#include "espalier/lab/training/optimiser.h"
+
+namespace espalier {
+
+using Clock = std::chrono::steady_clock;
+
+namespace {
+
+constexpr const char* kState = "training";
+constexpr double kCheckpointSeconds = 60;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+[[noreturn]] void bad(const char* option, const std::string& expected, double found) {
+  throw UserError("training", option, expected, fmt::format("{:g}", found));
+}
+
+// All plugins' observers as one.
+class JointObserver {
+ public:
+  const Observer* of(Plugins& plugins) {
+    std::vector<const Observer*> given;
+    for (auto& plugin : plugins)
+      if (const Observer* observer = plugin->observer()) given.push_back(observer);
+    if (given.size() < 2) return given.empty() ? nullptr : given.front();
+    joint_.before = [given](NodeId n, const Node& node, std::vector<at::Tensor>& inputs) {
+      for (const Observer* one : given)
+        if (one->before) one->before(n, node, inputs);
+    };
+    joint_.after = [given](NodeId n, const Node& node, std::vector<at::Tensor>& outputs) {
+      for (const Observer* one : given)
+        if (one->after) one->after(n, node, outputs);
+    };
+    return &joint_;
+  }
+
+ private:
+  Observer joint_;
+};
+
+void check_plugins(const Plugins& plugins) {
+  for (const auto& one : plugins)
+    for (const auto& other : plugins) {
+      if (one == other) continue;
+      if (one->id() == other->id()) user_error("training: {} is given twice", one->id());
+      if (const std::string why = one->refuses(*other); !why.empty())
+        user_error("training: {} cannot run with {}: {}", one->id(), other->id(), why);
+    }
+}
+
+}  // namespace
+
+void check_train_options(const TrainOptions& options) {
+  if (options.epochs < 0 || options.steps < 0 || options.epochs + options.steps == 0)
+    throw UserError("training", "epochs and steps", "a positive number of at least one of them",
+                    fmt::format("{} and {}", options.epochs, options.steps));
+  if (options.accumulate < 1) bad("accumulate", "at least 1", static_cast<double>(options.accumulate));
+  if (!(options.learning_rate > 0)) bad("lr", "a positive number", options.learning_rate);
+  if (!(options.momentum >= 0 && options.momentum < 1)) bad("momentum", "a number in [0, 1)", options.momentum);
+  if (options.nesterov && options.momentum == 0) bad("momentum", "a positive number for Nesterov's", options.momentum);
+  if (!(options.beta1 >= 0 && options.beta1 < 1)) bad("beta1", "a number in [0, 1)", options.beta1);
+  if (!(options.beta2 >= 0 && options.beta2 < 1)) bad("beta2", "a number in [0, 1)", options.beta2);
+  if (!(options.weight_decay >= 0)) bad("weight-decay", "a number from 0 on", options.weight_decay);
+  if (options.warmup < 0) bad("warmup", "a number of steps from 0 on", static_cast<double>(options.warmup));
+  if (!(options.final_ratio >= 0 && options.final_ratio <= 1)) bad("final-ratio", "a share from 0 to 1", options.final_ratio);
+  for (size_t i = 0; i < options.milestones.size(); ++i) {
+    const double share = options.milestones[i];
+    if (!(share > 0 && share < 1) || (i > 0 && share <= options.milestones[i - 1]))
+      bad("milestones", "rising shares of the run between 0 and 1", share);
+  }
+  if (!(options.milestone_factor > 0 && options.milestone_factor <= 1))
+    bad("milestone-factor", "a number above 0, at most 1", options.milestone_factor);
+  if (!(options.clip >= 0)) bad("clip", "a norm from 0 on", options.clip);
+  if (!(options.average >= 0 && options.average < 1)) bad("average", "a decay in [0, 1)", options.average);
+  if (!(options.batch_momentum > 0 && options.batch_momentum <= 1)) bad("batch-momentum", "a number above 0, at most 1", options.batch_momentum);
+  if (options.report_every < 1) bad("report-every", "at least 1", static_cast<double>(options.report_every));
+}
+
+double learning_rate_at(const TrainOptions& options, int64_t step, int64_t total) {
+  if (step < options.warmup)
+    return options.learning_rate * static_cast<double>(step + 1) / static_cast<double>(options.warmup);
+  const double done =
+      static_cast<double>(step - options.warmup) / static_cast<double>(std::max<int64_t>(1, total - options.warmup));
+  const auto between = [&](double share) {
+    return options.learning_rate * (options.final_ratio + (1 - options.final_ratio) * share);
+  };
+  switch (options.schedule) {
+    case RateSchedule::kConstant: return options.learning_rate;
+    case RateSchedule::kCosine: return between(0.5 * (1 + std::cos(std::numbers::pi * done)));
+    case RateSchedule::kLinear: return between(1 - done);
+    case RateSchedule::kSteps: break;
+  }
+  double rate = options.learning_rate;
+  for (double milestone : options.milestones)
+    if (static_cast<double>(step) >= milestone * static_cast<double>(total)) rate *= options.milestone_factor;
+  return rate;
+}
+
+WeightMask weight_mask(const at::Tensor& keep) {
+  const at::Tensor held = keep.contiguous();
+  return WeightMask(held.sizes().vec(), mask_bytes(held));
+}
+
+class Trainer {
+ public:
+  Trainer(const Graph& graph, TrainingTask& task, const TrainOptions& options, Plugins& plugins,
+          const std::map<std::string, WeightMask>& masks, const TrainHooks& hooks)
+      : options_(options), plugins_(plugins), hooks_(hooks), training_(graph, task, options) {
+    check_plugins(plugins);
+    if (options.warmup >= training_.steps_ && options.warmup > 0)
+      throw UserError("training", "warmup", fmt::format("fewer steps than the run's {}", training_.steps_), fmt::format("{}", options.warmup));
+    for (const auto& [name, mask] : masks) training_.set_mask(name, bool_mask(mask));
+    for (auto& plugin : plugins_) plugin->before_training(training_);
+    training_.start();
+    if (hooks.run) resume();
+  }
+
+  void run() {
+    const std::string unit = "step";
+    do {
+      Progress progress("training", training_.steps_, unit);
+      progress.advance(training_.step_);
+      while (training_.step_ < training_.steps_) {
+        check_interrupted();
+        step();
+        progress.advance(1);
+        if (report_due()) progress.note(report());
+        if (checkpoint_due()) checkpoint();
+      }
+      evaluate();
+    } while (goes_on());
+    for (auto& plugin : plugins_) plugin->end(training_);
+  }
+
+  TrainResult finish(Graph& graph) {
+    training_.store(graph, options_.average > 0);
+    TrainResult result;
+    for (const auto& [name, entry] : training_.entries_)
+      if (entry.keep.defined()) result.masks[name] = entry.keep.to(at::kBool);
+    result.metrics = training_.metrics_;
+    result.last_loss = training_.last_loss_;
+    result.steps_run = training_.steps_run_;
+    return result;
+  }
+
+ private:
+  void step() {
+    training_.in_step_ = true;
+    training_.optimiser_->clear_gradients();
+    const Observer* observer = nullptr;
+    double loss = 0;
+    for (int64_t i = 0; i < options_.accumulate; ++i) {
+      TrainingBatch batch = training_.task_.batch(training_.step_ * options_.accumulate + i, training_.data_order_);
+      for (auto& plugin : plugins_) plugin->on_batch(training_, batch);
+      if (i == 0) observer = joint_.of(plugins_);
+      loss += forward_and_backward(batch, observer);
+    }
+    training_.last_loss_ = loss / static_cast<double>(options_.accumulate);
+    if (options_.clip > 0) training_.clip_gradients();
+    for (auto& plugin : plugins_) plugin->after_backward(training_);
+    training_.mask_gradients();
+    training_.update();
+    for (auto& plugin : plugins_) plugin->after_step(training_);
+    loss_sum_ += training_.last_loss_;
+    ++reported_steps_;
+    if ((training_.step_ + 1) % training_.steps_an_epoch() == 0) end_epoch();
+    training_.in_step_ = false;
+    ++training_.step_;
+    ++training_.steps_run_;
+  }
+
+  double forward_and_backward(const TrainingBatch& batch, const Observer* observer) {
+    const at::Tensor output = training_.interpreter_->forward(batch.inputs, observer);
+    training_.loss_ = training_.task_.loss(training_.graph_, output, batch);
+    at::Tensor total = training_.loss_;
+    for (auto& plugin : plugins_)
+      if (const at::Tensor extra = plugin->extra_loss(training_); extra.defined()) total = total + extra;
+    const double value = training_.loss_.item<double>();
+    if (!std::isfinite(value) || !std::isfinite(total.item<double>())) not_finite(batch, observer, value);
+    if (options_.accumulate > 1) total = total / static_cast<double>(options_.accumulate);
+    total.backward();
+    const auto [hits, seen] = training_.task_.hits(output.detach(), batch);
+    hits_ += hits;
+    seen_ += seen;
+    items_ += batch.targets.numel();
+    return value;
+  }
+
+  [[noreturn]] void not_finite(const TrainingBatch& batch, const Observer* observer, double loss) {
+    at::NoGradGuard no_gradients;
+    std::string first;
+    Observer watch;
+    if (observer) watch.before = observer->before;
+    watch.after = [&](NodeId n, const Node& node, std::vector<at::Tensor>& outputs) {
+      if (observer && observer->after) observer->after(n, node, outputs);
+      for (const auto& output : outputs)
+        if (first.empty() && output.is_floating_point() && !at::isfinite(output).all().item<bool>()) first = node.name;
+    };
+    training_.interpreter_->forward(batch.inputs, &watch);
+    const std::string where = first.empty() ? "every layer's output is finite" : "the first layer whose output is not finite is " + first;
+    const std::string kept = last_checkpoint_ ? fmt::format("the last checkpoint is of step {}", *last_checkpoint_) : "no checkpoint was written";
+    user_error("training: the loss became {} at step {}; {}; {}", loss, training_.step_, where, kept);
+  }
+
+  void end_epoch() {
+    for (auto& plugin : plugins_) plugin->epoch_end(training_);
+    const int64_t epoch = (training_.step_ + 1) / training_.steps_an_epoch();
+    if (options_.evaluate_every > 0 && epoch % options_.evaluate_every == 0 && training_.step_ + 1 < training_.steps_) evaluate();
+  }
+
+  void evaluate() {
+    if (options_.evaluate_every == 0) return;
+    for (const auto& [name, value] : training_.task_.evaluate(training_.result(options_.average > 0))) training_.record(name, value);
+  }
+
+  bool goes_on() {
+    for (auto& plugin : plugins_)
+      if (plugin->goes_on(training_)) return true;
+    return false;
+  }
+
+  bool report_due() const {
+    return training_.step_ % options_.report_every == 0 || training_.step_ % training_.steps_an_epoch() == 0 ||
+           training_.step_ == training_.steps_;
+  }
+
+  std::string report() {
+    const double loss = loss_sum_ / static_cast<double>(reported_steps_);
+    const double hit_rate = seen_ == 0 ? 0 : static_cast<double>(hits_) / static_cast<double>(seen_);
+    training_.record("loss", loss);
+    if (seen_ > 0) training_.record("hit_rate", hit_rate);
+    if (options_.schedule != RateSchedule::kConstant) training_.record("lr", learning_rate_at(options_, training_.step_ - 1, training_.steps_));
+    if (const double density = training_.density(); density < 1) training_.record("density", density);
+    if (hooks_.on_report)
+      hooks_.on_report({training_.step_, training_.steps_, (training_.step_ - 1) / training_.steps_an_epoch() + 1, loss, hit_rate,
+                        static_cast<double>(items_) / seconds_since(since_)});
+    loss_sum_ = 0;
+    hits_ = seen_ = items_ = reported_steps_ = 0;
+    since_ = Clock::now();
+    return fmt::format("loss {:.4f}", loss);
+  }
+
+  bool checkpoint_due() const {
+    if (!hooks_.run || training_.step_ == training_.steps_) return false;
+    return options_.checkpoint_every > 0 ? training_.steps_run_ % options_.checkpoint_every == 0
+                                         : seconds_since(checkpointed_) >= kCheckpointSeconds;
+  }
+
+  // The new one stands, and is named as the last, before the old one goes.
+  void checkpoint() {
+    StateStore state = training_.state();
+    for (const auto& plugin : plugins_) {
+      StateStore own;
+      plugin->save(own);
+      state.put("plugin " + plugin->id(), own);
+    }
+    state.values["report"] = {loss_sum_, reported_steps_, hits_, seen_};
+    const std::string name = fmt::format("checkpoint-{}.safetensors", training_.steps_run_);
+    state.save(hooks_.run->work() / name);
+    hooks_.run->save_state(kState, {{"file", name}, {"step", training_.steps_run_}});
+    if (!last_file_.empty() && last_file_ != name) std::filesystem::remove(hooks_.run->work() / last_file_);
+    last_file_ = name;
+    last_checkpoint_ = training_.steps_run_;
+    checkpointed_ = Clock::now();
+  }
+
+  void resume() {
+    const auto kept = hooks_.run->state(kState);
+    if (!kept) return;
+    last_file_ = kept->at("file").get<std::string>();
+    last_checkpoint_ = kept->at("step").get<int64_t>();
+    const StateStore state = StateStore::load(hooks_.run->work() / last_file_);
+    training_.load(state);
+    for (auto& plugin : plugins_) plugin->load(state.part("plugin " + plugin->id()));
+    const Json& report = state.values.at("report");
+    loss_sum_ = report.at(0).get<double>();
+    reported_steps_ = report.at(1).get<int64_t>();
+    hits_ = report.at(2).get<int64_t>();
+    seen_ = report.at(3).get<int64_t>();
+    inform("training: goes on from step {}", *last_checkpoint_);
+  }
+
+  const TrainOptions& options_;
+  Plugins& plugins_;
+  const TrainHooks& hooks_;
+  Training training_;
+  JointObserver joint_;
+  double loss_sum_ = 0;
+  int64_t reported_steps_ = 0, hits_ = 0, seen_ = 0, items_ = 0;
+  Clock::time_point since_ = Clock::now(), checkpointed_ = Clock::now();
+  std::string last_file_;
+  std::optional<int64_t> last_checkpoint_;
+};
+
+TrainResult train(Graph& graph, TrainingTask& task, const TrainOptions& options, Plugins& plugins,
+                  const std::map<std::string, WeightMask>& masks, const TrainHooks& hooks) {
+  check_train_options(options);
+  at::AutoGradMode with_gradients(true);
+  Trainer trainer(graph, task, options, plugins, masks, hooks);
+  trainer.run();
+  return trainer.finish(graph);
+}
+
+}  // namespace espalier
