@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,8 @@
 namespace espalier {
 
 class PruneJob;
+class Plugin;
+struct PluginRequest;  // methods/plugin_request.h
 
 struct OptionSpec {
   std::string name, type, value;  // type: int, real, text, flag; value: the default as text
@@ -46,7 +49,9 @@ struct Method {
   std::vector<std::string> of;     // the other budgets that it takes
   bool patterns = false;           // does it take --pattern N:M and block:1xB?
   bool needs_gram = false;         // does it hold a Gram matrix of a layer's inputs? For estimates
-  void (*prune)(PruneJob&) = nullptr;
+  void (*prune)(PruneJob&) = nullptr;  // of kind OneShot
+  // Of kind Plugin: what `train` runs beside the training.
+  std::unique_ptr<Plugin> (*plugin)(const PluginRequest&) = nullptr;
   Reproduction (*reproduce)(ReproduceContext&) = nullptr;
   bool reproduces = true;  // does reproduce() show the effect on the embedded model? A test holds it true to that
 };

@@ -6,31 +6,29 @@
 #include <vector>
 
 #include "espalier/families/family.h"
-#include "espalier/lab/methods/method.h"
+#include "espalier/lab/methods/option_values.h"
 #include "espalier/requests/requests.h"
 
 namespace espalier {
 
-struct Study;
-
 class StudyJob {
  public:
-  StudyJob(const Study& study, const Model& model, const AnalyzeRequest& request, std::filesystem::path out)
-      : study_(study), model_(model), request_(request), out_(std::move(out)) {}
+  StudyJob(OptionValues options, const Model& model, const AnalyzeRequest& request, std::filesystem::path out)
+      : options_(std::move(options)), model_(model), request_(request), out_(std::move(out)) {}
 
   const Model& model() const { return model_; }
   const std::string& data() const { return request_.data; }  // as typed; "": the study's default
   uint64_t seed() const { return request_.common.seed; }
   const std::filesystem::path& out() const { return out_; }  // a folder for the study's files
 
-  // Options with the study's defaults filled in. UserError naming the option.
-  std::string text(const std::string& name) const;
-  bool has(const std::string& name) const { return !text(name).empty(); }
-  int64_t integer(const std::string& name, int64_t least, int64_t most) const;
-  double real(const std::string& name, double least, double most) const;
+  const OptionValues& options() const { return options_; }
+  std::string text(const std::string& name) const { return options_.text(name); }
+  bool has(const std::string& name) const { return options_.has(name); }
+  int64_t integer(const std::string& name, int64_t least, int64_t most) const { return options_.integer(name, least, most); }
+  double real(const std::string& name, double least, double most) const { return options_.real(name, least, most); }
 
  private:
-  const Study& study_;
+  OptionValues options_;
   const Model& model_;
   const AnalyzeRequest& request_;
   std::filesystem::path out_;
