@@ -91,21 +91,6 @@ TEST(TrainClassifier, DistilsAsPyTorch) {
   expect_state(graph, wanted.at("state"), 2e-5);
 }
 
-TEST(TrainClassifier, RatesOfTheSchedules) {
-  ClassifierTraining options;
-  options.learning_rate = 2;
-  options.warmup = 4;
-  options.final_ratio = 0.5;
-  EXPECT_DOUBLE_EQ(learning_rate_at(options, 0, 12), 0.5);
-  EXPECT_DOUBLE_EQ(learning_rate_at(options, 3, 12), 2);
-  EXPECT_DOUBLE_EQ(learning_rate_at(options, 4, 12), 2);
-  EXPECT_DOUBLE_EQ(learning_rate_at(options, 8, 12), 1.5);
-  options.schedule = ClassifierSchedule::kSteps;
-  EXPECT_DOUBLE_EQ(learning_rate_at(options, 5, 12), 2);
-  EXPECT_DOUBLE_EQ(learning_rate_at(options, 6, 12), 0.2);
-  EXPECT_DOUBLE_EQ(learning_rate_at(options, 9, 12), 0.02);
-}
-
 TEST(TrainClassifier, MaskedWeightsStayZeroUnderMomentumAndDecay) {
   for (const auto optimiser : {ClassifierOptimiser::kSgd, ClassifierOptimiser::kAdamW}) {
     Graph graph = small_classifier();

@@ -1,6 +1,5 @@
-// Training of graphs that map pictures to class scores: SGD or AdamW, warm-up, cosine or steps, label smoothing,
-// crops and flips, masks that stay zero, batch norms with running statistics. The same seed and number of threads give
-// the same bits.
+// Training of graphs that map pictures to class scores without plugins, as repairs and reproductions do it: trainer.h
+// with a PictureTask.
 #pragma once
 
 #include <cstdint>
@@ -58,8 +57,5 @@ void train_classifier(Graph& graph, const ImageDataset& dataset, std::span<const
                       const std::map<std::string, WeightMask>& masks = {},
                       const std::function<void(const ClassifierReport&)>& on_report = nullptr,
                       const Graph* teacher = nullptr);
-
-// Of step 0 … total - 1.
-double learning_rate_at(const ClassifierTraining& options, int64_t step, int64_t total);
 
 }  // namespace espalier
