@@ -22,6 +22,15 @@ PruneRequest read_recipe(const std::filesystem::path& path);
 // All that determines the result, defaults included; out, force, resume are not part of it.
 Json recipe_of(const PruneRequest& request);
 
+// The same for trainings:
+//   model: my-model/
+//   data: cifar/data_batch_1.bin
+//   training: {epochs: 10, lr: 0.1}
+//   methods:
+//     - {method: granet, sparsity: 0.9}
+TrainRequest read_train_recipe(const std::filesystem::path& path);
+Json recipe_of(const TrainRequest& request);
+
 // Block style; read_recipe() reads it back.
 std::string to_yaml(const Json& value);
 
@@ -39,6 +48,6 @@ PatternWord parse_pattern(const std::string& pattern, const std::string& where);
 std::vector<int64_t> parse_shape(const std::string& text, const std::string& where);
 
 // The words that an option or a key accepts.
-extern const std::vector<std::string> kBudgets, kRepairs, kDevices, kDtypes;
+extern const std::vector<std::string> kBudgets, kRepairs, kDevices, kDtypes, kControls;
 
 }  // namespace espalier

@@ -141,6 +141,35 @@ struct AnalyzeRequest {
   bool force = false;
 };
 
+// A training, with pruning during it.
+struct TrainRequest {
+  CommonRequest common;
+  std::string model;
+  bool fresh = false;                // begin with initial weights instead of the model's
+  std::string data, eval_data;       // "": the embedded samples that suit the model
+  std::vector<StepRequest> methods;  // of kind Plugin, run together; may be empty
+  MethodOptions training;            // "epochs", "lr", …: docs/training.md lists them
+  std::string masks;                 // "": none; a mask file, or a model with masks beside it: kept all the time
+  std::string teacher;               // "": none; a model whose outputs are distilled
+  std::string control;               // "": none; scratch-e, scratch-b, finetune: what a pruned model is compared with
+  std::string dense;                 // with control: the model that was pruned
+  std::string out, recipe;
+  bool force = false, resume = false;
+};
+
+struct RunsRequest {
+  std::string action = "list";     // list | show | diff
+  std::vector<std::string> runs;   // ids, or paths of results
+  int64_t limit = 20;              // list: the newest
+};
+
+// Curves and tables of finished runs as one HTML file.
+struct ReportRequest {
+  std::vector<std::string> runs;
+  std::string out;
+  bool force = false;
+};
+
 struct InspectRequest {
   CommonRequest common;
   std::string model;
