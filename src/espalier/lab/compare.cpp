@@ -16,6 +16,7 @@
 #include "espalier/graph/node_kinds.h"
 #include "espalier/io/text_dataset.h"
 #include "espalier/lab/evaluate.h"
+#include "espalier/lab/measure/nonzero.h"
 #include "espalier/lab/measure/accuracy.h"
 #include "espalier/lab/measure/latency.h"
 #include "espalier/lab/measure/quality.h"
@@ -83,15 +84,6 @@ class Judge {
   std::shared_ptr<const ImageDataset> images_;
   TokenSequences windows_;
 };
-
-// Of what parameter_count() counts.
-int64_t nonzero_count(const Graph& graph) {
-  const auto statistics = statistics_of(graph);
-  int64_t count = 0;
-  for (const auto& parameter : graph.parameters())
-    if (!statistics.count(parameter->name())) count += at::count_nonzero(to_torch(parameter->load())).item<int64_t>();
-  return count;
-}
 
 void add_costs(Json& row, const Graph& graph, const Model& dense) {
   const Size size = model_size(graph, dense);

@@ -7,56 +7,10 @@
 #include <limits>
 
 #include "espalier/core/error.h"
+#include "espalier/lab/report/svg_plot.h"
 
 namespace espalier {
 namespace {
-
-constexpr double kWidth = 820, kHeight = 480, kLeft = 80, kRight = 210, kTop = 44, kBottom = 56;
-// Okabe and Ito's colours, which people with colour blindness can tell apart.
-constexpr const char* kColours[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999933"};
-
-std::string escaped(const std::string& text) {
-  std::string result;
-  for (char c : text) {
-    switch (c) {
-      case '<': result += "&lt;"; break;
-      case '>': result += "&gt;"; break;
-      case '&': result += "&amp;"; break;
-      case '"': result += "&quot;"; break;
-      default: result += c;
-    }
-  }
-  return result;
-}
-
-// From values to pixels along one direction.
-struct Axis {
-  double low, high, from, to;
-  double at(double value) const { return from + (value - low) / (high - low) * (to - from); }
-};
-
-// 1, 2 or 5 times a power of ten, so that about `count` of them fit.
-double tick_step(double range, int count) {
-  const double raw = range / count, power = std::pow(10, std::floor(std::log10(raw)));
-  for (double factor : {1.0, 2.0, 5.0})
-    if (raw <= factor * power) return factor * power;
-  return 10 * power;
-}
-
-// Rounded outwards to ticks; a single value gets room around it.
-Axis axis_over(double low, double high, double from, double to) {
-  if (!(high > low)) {
-    const double margin = std::max(std::abs(low) * 0.05, 1e-3);
-    low -= margin;
-    high += margin;
-  }
-  const double step = tick_step(high - low, 6);
-  return {std::floor(low / step) * step, std::ceil(high / step) * step, from, to};
-}
-
-struct Axes {
-  Axis x, y;
-};
 
 Axes axes_of(const ParetoPlot& plot) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
@@ -69,28 +23,7 @@ Axes axes_of(const ParetoPlot& plot) {
       y_high = std::max({y_high, point.y, point.high});
     }
   }
-  return {axis_over(x_low, x_high, kLeft, kWidth - kRight), axis_over(y_low, y_high, kHeight - kBottom, kTop)};
-}
-
-std::string frame(const ParetoPlot& plot, const Axes& axes) {
-  const double bottom = kHeight - kBottom, right = kWidth - kRight;
-  std::string svg;
-  const double x_step = tick_step(axes.x.high - axes.x.low, 6), y_step = tick_step(axes.y.high - axes.y.low, 6);
-  for (double value = axes.x.low; value <= axes.x.high + x_step / 2; value += x_step) {
-    const double x = axes.x.at(value);
-    svg += fmt::format("<line x1='{0:.1f}' y1='{1}' x2='{0:.1f}' y2='{2}' stroke='#e4e4e4'/><text x='{0:.1f}' y='{3}' text-anchor='middle'>{4:.4g}</text>\n",
-                       x, kTop, bottom, bottom + 18, std::abs(value) < x_step / 1e6 ? 0 : value);
-  }
-  for (double value = axes.y.low; value <= axes.y.high + y_step / 2; value += y_step) {
-    const double y = axes.y.at(value);
-    svg += fmt::format("<line x1='{1}' y1='{0:.1f}' x2='{2}' y2='{0:.1f}' stroke='#e4e4e4'/><text x='{3}' y='{4:.1f}' text-anchor='end'>{5:.4g}</text>\n",
-                       y, kLeft, right, kLeft - 8, y + 4, std::abs(value) < y_step / 1e6 ? 0 : value);
-  }
-  svg += fmt::format("<rect x='{}' y='{}' width='{}' height='{}' fill='none' stroke='#888'/>\n", kLeft, kTop, right - kLeft, bottom - kTop);
-  svg += fmt::format("<text x='{}' y='24' font-size='15' font-weight='bold'>{}</text>\n", kLeft, escaped(plot.title));
-  svg += fmt::format("<text x='{}' y='{}' text-anchor='middle'>{}</text>\n", (kLeft + right) / 2, kHeight - 14, escaped(plot.x_label));
-  svg += fmt::format("<text transform='translate(20 {}) rotate(-90)' text-anchor='middle'>{}</text>\n", (kTop + bottom) / 2, escaped(plot.y_label));
-  return svg;
+  return axes_over(x_low, x_high, y_low, y_high);
 }
 
 std::string front_line(const ParetoPlot& plot, const Axes& axes) {
@@ -123,7 +56,7 @@ std::string legend(const ParetoPlot& plot) {
   double y = kTop + 10;
   for (size_t s = 0; s < plot.series.size(); ++s, y += 20)
     svg += fmt::format("<circle cx='{}' cy='{}' r='4.5' fill='{}'/><text x='{}' y='{}'>{}</text>\n", kWidth - kRight + 20, y - 4,
-                       kColours[s % std::size(kColours)], kWidth - kRight + 32, y, escaped(plot.series[s].name));
+                       series_colour(s), kWidth - kRight + 32, y, escaped(plot.series[s].name));
   svg += fmt::format("<line x1='{}' y1='{}' x2='{}' y2='{}' stroke='#bbb' stroke-width='6' opacity='0.6'/><text x='{}' y='{}'>Pareto front</text>\n",
                      kWidth - kRight + 12, y - 4, kWidth - kRight + 28, y - 4, kWidth - kRight + 32, y);
   return svg;
@@ -159,21 +92,13 @@ std::string pareto_svg(const ParetoPlot& plot) {
   if (std::all_of(plot.series.begin(), plot.series.end(), [](const auto& series) { return series.points.empty(); }))
     user_error("plot '{}': there is no point to draw", plot.title);
   const Axes axes = axes_of(plot);
-  std::string svg = fmt::format(
-      "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {0} {1}' width='{0}' height='{1}' font-family='sans-serif' font-size='12'>\n"
-      "<rect width='{0}' height='{1}' fill='white'/>\n",
-      kWidth, kHeight);
-  svg += frame(plot, axes) + front_line(plot, axes);
-  for (size_t s = 0; s < plot.series.size(); ++s) svg += series_marks(plot.series[s], kColours[s % std::size(kColours)], axes);
+  std::string svg = svg_begin() + plot_frame({plot.title, plot.x_label, plot.y_label}, axes) + front_line(plot, axes);
+  for (size_t s = 0; s < plot.series.size(); ++s) svg += series_marks(plot.series[s], series_colour(s), axes);
   return svg + legend(plot) + "</svg>\n";
 }
 
 std::string report_page(const std::string& title, const std::string& svg, const Json& rows, const std::vector<std::string>& columns) {
-  std::string html = fmt::format(
-      "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>{0}</title><style>body{{font-family:sans-serif;margin:2em}}"
-      "table{{border-collapse:collapse}}th,td{{padding:.3em .8em;border-bottom:1px solid #ddd;text-align:right}}"
-      "th:first-child,td:first-child{{text-align:left}}</style></head><body>\n<h1>{0}</h1>\n{1}<table><thead><tr>",
-      escaped(title), svg);
+  std::string html = page_begin(title) + svg + "<table><thead><tr>";
   for (const auto& column : columns) html += "<th>" + escaped(column) + "</th>";
   html += "</tr></thead><tbody>\n";
   for (const Json& row : rows) {
