@@ -1,5 +1,6 @@
 #include "espalier/lab/training/fresh_model.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "espalier/core/error.h"
@@ -40,6 +41,24 @@ Tensor initial_value(const TensorSpec& spec, int64_t layers, uint64_t seed) {
 }
 
 }  // namespace
+
+void initialise_decoder(Graph& graph, uint64_t seed) {
+  const double layers = std::max(1, graph.block_count);
+  for (const auto& node : graph.nodes) {
+    const auto readers = graph.consumers(node.outputs.at(0));
+    const bool residual = node.op == "Linear" && std::any_of(readers.begin(), readers.end(), [&](NodeId n) { return graph.nodes[static_cast<size_t>(n)].op == "Add"; });
+    for (const auto& [role, name] : node.params) {
+      Parameter& parameter = graph.parameter(name);
+      if (!is_floating(parameter.dtype())) continue;
+      Tensor tensor(DType::kF32, parameter.shape());
+      const bool matrix = parameter.shape().size() > 1;
+      Rng rng(seed, "initial weights/" + name);
+      for (float& value : tensor.mutable_as<float>())
+        value = matrix ? static_cast<float>(0.02 / (residual ? std::sqrt(2 * layers) : 1) * rng.normal()) : role == "bias" ? 0.0f : 1.0f;
+      parameter.assign(tensor.to(parameter.dtype()));
+    }
+  }
+}
 
 void write_fresh_llama(const LlamaShape& s, uint64_t seed, const std::filesystem::path& directory) {
   const Json config = {{"architectures", Json::array({"LlamaForCausalLM"})},

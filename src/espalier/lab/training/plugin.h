@@ -13,6 +13,7 @@
 //   epoch_end                       after after_step of an epoch's last step
 //   goes_on                         after the last step: true when the plugin moved the training back, which then runs on
 //   end                             once, when no plugin goes on
+//   finish                          the weights stand in the model's graph, which may be cut now
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -27,6 +28,7 @@ namespace espalier {
 
 class Training;  // training.h
 struct Observer;
+struct Model;
 
 struct TrainingBatch {
   at::Tensor inputs;   // pictures [n, c, h, w] or token ids [n, tokens]
@@ -52,6 +54,8 @@ class Plugin {
   virtual void epoch_end(Training&) {}
   virtual bool goes_on(Training&) { return false; }
   virtual void end(Training&) {}
+  virtual void finish(Model&) {}
+  virtual Json findings() const { return nullptr; }  // for the run's record: tables, counts; null: none
 
   // Everything that a resumed run needs beside the trainer's own state (weights, masks, optimiser, step).
   virtual void save(StateStore&) const {}

@@ -90,6 +90,12 @@ void check_train_options(const TrainOptions& options) {
   if (options.report_every < 1) bad("report-every", "at least 1", static_cast<double>(options.report_every));
 }
 
+int64_t planned_steps(const TrainOptions& options, int64_t an_epoch) {
+  const int64_t by_epochs = options.epochs * an_epoch;
+  if (options.steps == 0) return by_epochs;
+  return options.epochs == 0 ? options.steps : std::min(options.steps, by_epochs);
+}
+
 double learning_rate_at(const TrainOptions& options, int64_t step, int64_t total) {
   if (step < options.warmup)
     return options.learning_rate * static_cast<double>(step + 1) / static_cast<double>(options.warmup);
@@ -184,7 +190,8 @@ class Trainer {
   }
 
   double forward_and_backward(const TrainingBatch& batch, const Observer* observer) {
-    const at::Tensor output = training_.interpreter_->forward(batch.inputs, observer);
+    training_.batch_ = batch;
+    const at::Tensor output = training_.output_ = training_.interpreter_->forward(batch.inputs, observer);
     training_.loss_ = training_.task_.loss(training_.graph_, output, batch);
     at::Tensor total = training_.loss_;
     for (auto& plugin : plugins_)
@@ -193,6 +200,7 @@ class Trainer {
     if (!std::isfinite(value) || !std::isfinite(total.item<double>())) not_finite(batch, observer, value);
     if (options_.accumulate > 1) total = total / static_cast<double>(options_.accumulate);
     total.backward();
+    training_.output_ = at::Tensor();
     const auto [hits, seen] = training_.task_.hits(output.detach(), batch);
     hits_ += hits;
     seen_ += seen;

@@ -54,6 +54,7 @@ struct TrainOptions {
 
 // UserError naming the option that is out of its range or contradicts another.
 void check_train_options(const TrainOptions& options);
+int64_t planned_steps(const TrainOptions& options, int64_t an_epoch);
 // Of step 0 … total - 1.
 double learning_rate_at(const TrainOptions& options, int64_t step, int64_t total);
 

@@ -30,12 +30,6 @@ struct Fixed {
   }
 };
 
-int64_t steps_of(const TrainOptions& options, int64_t an_epoch) {
-  const int64_t by_epochs = options.epochs * an_epoch;
-  if (options.steps == 0) return by_epochs;
-  return options.epochs == 0 ? options.steps : std::min(options.steps, by_epochs);
-}
-
 }  // namespace
 
 Training::Training(const Graph& graph, TrainingTask& task, const TrainOptions& options)
@@ -56,7 +50,7 @@ Training::Training(const Graph& graph, TrainingTask& task, const TrainOptions& o
   }
   interpreter_ = std::make_unique<Interpreter>(graph, weights_);
   interpreter_->train_batch_norms(options.batch_momentum);
-  steps_ = steps_of(options, steps_an_epoch());
+  steps_ = planned_steps(options, steps_an_epoch());
 }
 
 Training::~Training() = default;

@@ -12,6 +12,7 @@
 #include "espalier/core/rng.h"
 #include "espalier/graph/graph.h"
 #include "espalier/lab/interpreter/interpreter.h"
+#include "espalier/lab/training/plugin.h"
 #include "espalier/lab/training/state_store.h"
 
 namespace espalier {
@@ -56,7 +57,10 @@ class Training {
   // Weights that single-weight methods may remove: of Linear and convolutions, in the graph's order. The embedding and
   // an output head that shares its weight are not among them.
   std::vector<std::string> prunable() const;
-  at::Tensor loss() const { return loss_; }  // the task's own, of this step
+  // Of this step's forward, for extra_loss(): the batch, what the graph put out, the task's own loss.
+  const TrainingBatch& batch() const { return batch_; }
+  const at::Tensor& output() const { return output_; }
+  const at::Tensor& loss() const { return loss_; }
   double last_loss() const { return last_loss_; }
 
   // Masks are explicit, and kept by every step: bool in the stored shape; undefined: all weights are there.
@@ -119,7 +123,8 @@ class Training {
   std::vector<std::pair<std::string, at::Tensor>> statistics_;
   std::unordered_map<std::string, at::Tensor> averages_;
   std::unique_ptr<TrainOptimiser> optimiser_;
-  at::Tensor loss_;
+  TrainingBatch batch_;
+  at::Tensor output_, loss_;
   double last_loss_ = 0;
   int64_t step_ = 0, steps_ = 0, steps_run_ = 0;
   bool in_step_ = false;
