@@ -259,7 +259,7 @@ std::unique_ptr<AttentionSequence> Decoder::start(const AttentionRequest& reques
   if (const int64_t most = program_->code.positions; most > 0 && capacity > most)
     user_error("{} tokens asked for, but the model has {} positions", capacity, most);
   AttentionRequest with_model = request;
-  with_model.model = program_->model.directory(), with_model.trained = context_length();
+  with_model.model = program_->model.directory(), with_model.trained = context_length(), with_model.weight_bytes = weight_bytes();
   return std::make_unique<AttentionSequence>(program_->code.layers, with_model, capacity);
 }
 
@@ -300,7 +300,8 @@ void Decoder::forward(std::span<const ForwardWork> work) {
       done += taken;
       if (done == w.tokens.size()) ++item, done = 0;
     }
-    for (const PassEntry& entry : p.entries) entry.sequence->begin_forward(entry.rows, p.team.size());
+    for (const PassEntry& entry : p.entries) 
+      entry.sequence->begin_forward(entry.rows, p.team.size(), std::span(p.ids).subspan(static_cast<size_t>(entry.first_row), static_cast<size_t>(entry.rows)));
     p.team.run(p.run_pass);
     for (const PassEntry& entry : p.entries) entry.sequence->end_forward();
   }

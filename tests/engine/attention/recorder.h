@@ -57,7 +57,10 @@ class Recorder : public AttentionPolicy {
   }
   const PolicyNeeds& needs() const override { return needs_; }
   void begin_sequence(PagedKvCache& cache) override { inner_->begin_sequence(cache); }
+  void read_tokens(std::span<const int32_t> ids) override { inner_->read_tokens(ids); }
   void before_forward(PagedKvCache& cache, int64_t position, int64_t tokens) override { inner_->before_forward(cache, position, tokens); }
+  void before_layers(const TeamRank& team) override { inner_->before_layers(team); }
+  RowCopies row_copies(int layer, int64_t kv_head) const override { return inner_->row_copies(layer, kv_head); }
   void before_layer(PagedKvCache& cache, int layer) override { inner_->before_layer(cache, layer); }
   void on_append(PagedKvCache& cache, const AppendedTokens& tokens) override { inner_->on_append(cache, tokens); }
   uint64_t select(const SelectQuery& query, Selection& selection) const override {

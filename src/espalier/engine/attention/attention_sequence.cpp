@@ -13,6 +13,8 @@ namespace {
 
 // Few rows over many keys are cut into ranges of this many pages, whatever the number of threads, and merged in order.
 constexpr int64_t kSplitPages = 16;
+// Of tokens in rows few are read, and looking up which ones is the same for every range.
+constexpr int64_t kSplitRowPages = 128;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -22,6 +24,7 @@ struct RankScratch {
   SelectionBits bits;
   std::vector<float> key;
   AttentionCounters counters;
+  const Selection* looked_up = nullptr;  // in `bits`, while the units of a chunk run
   int64_t flat_rows = 0;       // since the last statistics
   uint64_t values_before = 0;  // counters.values_read at the last statistics
 };
@@ -33,6 +36,9 @@ struct AttentionSequence::State {
       : layers(std::move(layers_)), capacity(capacity_), policy(make_policy(request, *layers, capacity)), needs(policy->needs()),
         cache(*layers, cache_options(request)), kernels(block_kernels(request.codec, simd_level())),
         plain_kernels(block_kernels(KvCodec::kF32, simd_level())), rotation(*layers), sink_rotation(*layers), all_rotation(*layers) {
+    if (needs.cache.rows)
+      ESP_ASSERT(!needs.column_sums && needs.value_share >= 1 && needs.value_count == 0 && needs.flat_below < 0 && !packed() && !raw() &&
+                 needs.selection.positions == Selection::Positions::kTrue && policy->far_keys() == nullptr);
     policy->begin_sequence(cache);
   }
 
@@ -51,6 +57,7 @@ struct AttentionSequence::State {
   }
   const AttentionLayer& at(int layer) const { return (*layers)[static_cast<size_t>(layer)]; }
   int64_t max_pages(int layer) const;
+  int64_t split_pages() const { return needs.cache.rows ? kSplitRowPages : kSplitPages; }
 
   void reserve(int64_t tokens, int team);
   void reserve_layer(int layer, int64_t tokens);
@@ -120,7 +127,7 @@ void AttentionSequence::State::reserve_rows(const RowBlocks& blocks) {
   const auto grow = [](std::vector<float>& list, int64_t size) { list.resize(std::max(list.size(), static_cast<size_t>(size))); };
   // A piece of the tokens may be short enough where the whole is not.
   const bool pieces = !needs.column_sums && (needs.chunk > 0 || needs.select_from > 0);
-  if (pieces || splittable(blocks)) grow(partials, blocks.kv_heads() * blocks.head_parts() * ceil_div(most, kSplitPages) * blocks.most_rows() * (width + 2));
+  if (pieces || splittable(blocks)) grow(partials, blocks.kv_heads() * blocks.head_parts() * ceil_div(most, split_pages()) * blocks.most_rows() * (width + 2));
   if (needs.column_sums) grow(column_sums, blocks.kv_heads() * most * kMaxPageTokens);
   if (needs.row_statistics) {
     grow(log_sum_exp, blocks.end() * at(layer).heads);
@@ -229,10 +236,11 @@ PageList AttentionSequence::State::pages(const RowBlocks& blocks, int64_t kv_hea
   const auto count = static_cast<int64_t>(cache.head(blocks.layer(), kv_head).pages.size());
   PageList list;
   list.cache = &cache, list.layer = blocks.layer(), list.kv_head = kv_head;
-  list.begin = splits == 1 ? 0 : std::min(count, split * kSplitPages);
-  list.end = splits == 1 ? count : std::min(count, (split + 1) * kSplitPages);
+  list.begin = splits == 1 ? 0 : std::min(count, split * split_pages());
+  list.end = splits == 1 ? count : std::min(count, (split + 1) * split_pages());
   list.kernels = &kernels, list.plain_kernels = &plain_kernels, list.rotation = &all_rotation;
   list.far = policy->far_keys();
+  if (needs.cache.rows) list.copies = policy->row_copies(blocks.layer(), kv_head);
   list.value_share = needs.value_share, list.value_count = needs.value_count, list.flat_below = tokens == 1 ? needs.flat_below : -1;
   return list;
 }
@@ -240,7 +248,8 @@ PageList AttentionSequence::State::pages(const RowBlocks& blocks, int64_t kv_hea
 void AttentionSequence::State::attend_block(RankScratch& scratch, const RowBlocks& blocks, const RowBlock& block, const PageList& list, bool whole) {
   const AttentionLayer& layer = at(blocks.layer());
   const Selection& selection = selection_of(blocks, block);
-  scratch.bits.set(selection, length + tokens);
+  if (scratch.looked_up != &selection) scratch.bits.set(selection, length + tokens);
+  scratch.looked_up = &selection;
   const PageMasks masks(selection, scratch.bits, layer.window);
   const bool sinks = separate_sinks(blocks.layer());
   const BlockCounts counts = scratch.rows.attend(list, masks, sinks);
@@ -257,6 +266,7 @@ void AttentionSequence::State::attend_block(RankScratch& scratch, const RowBlock
 // pages follow one another, so that each thread reads on.
 void AttentionSequence::State::run_units(const RowBlocks& blocks, const AttentionInput& input, int64_t splits, const TeamRank& team) {
   RankScratch& scratch = ranks[static_cast<size_t>(team.rank)];
+  scratch.looked_up = nullptr;
   const int64_t per_head = blocks.per_kv_head();
   if (splits > 1) {
     const Slice units = team.slice(blocks.kv_heads() * per_head * splits);
@@ -332,8 +342,8 @@ void AttentionSequence::State::attend_chunk(int layer, const AttentionInput& inp
   }
   int64_t most = 0;
   for (int64_t g = 0; g < blocks.kv_heads(); ++g) most = std::max(most, static_cast<int64_t>(cache.head(layer, g).pages.size()));
-  const bool split = splittable(blocks) && most > kSplitPages;
-  const int64_t splits = split ? ceil_div(most, kSplitPages) : 1;
+  const bool split = splittable(blocks) && most > split_pages();
+  const int64_t splits = split ? ceil_div(most, split_pages()) : 1;
   run_units(blocks, input, splits, team);
   if (splits > 1) {
     team.barrier();
@@ -357,10 +367,11 @@ AttentionSequence::~AttentionSequence() = default;
 int64_t AttentionSequence::length() const { return state_->length; }
 int64_t AttentionSequence::capacity() const { return state_->capacity; }
 
-void AttentionSequence::begin_forward(int64_t tokens, int team_size) {
+void AttentionSequence::begin_forward(int64_t tokens, int team_size, std::span<const int32_t> ids) {
   State& s = *state_;
   ESP_ASSERT(tokens >= 1 && s.length + tokens <= s.capacity, "{} tokens after {}, room for {}", tokens, s.length, s.capacity);
   s.tokens = tokens;
+  if (!ids.empty()) s.policy->read_tokens(ids);
   s.policy->before_forward(s.cache, s.length, tokens);
   s.reserve(tokens, team_size);
   s.prepare_rotation(tokens);
@@ -369,6 +380,10 @@ void AttentionSequence::begin_forward(int64_t tokens, int team_size) {
 void AttentionSequence::attend(int layer, const AttentionInput& input, const TeamRank& team) {
   State& s = *state_;
   const int64_t chunk = s.needs.chunk;
+  if (layer == 0 && s.needs.before_layers) {
+    s.policy->before_layers(team);
+    team.barrier();
+  }
   for (int64_t begin = 0; begin < input.tokens;) {
     int64_t end = chunk == 0 ? input.tokens : std::min(input.tokens, ((s.length + begin) / chunk + 1) * chunk - s.length);
     if (s.length + begin < s.needs.select_from) end = std::min(end, s.needs.select_from - s.length);

@@ -6,11 +6,16 @@
 #include <limits>
 
 #include "espalier/core/error.h"
+#include "espalier/engine/simd.h"
 
 namespace espalier {
 namespace {
 
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
+constexpr size_t kLine = 64 / sizeof(float);
+
+// Room of kLine floats more lets it begin at a cache line.
+float* aligned(std::vector<float>& list) { return reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(list.data()) + 63) / 64 * 64); }
 
 int64_t next_page(const KvHead& head, int64_t page, int64_t end) {
   do ++page;
@@ -45,7 +50,8 @@ void BlockRows::reserve(int64_t width) {
   for (auto* list : {&q_, &sink_q_, &out_}) list->resize(floats);
   for (auto* list : {&maximum_, &sum_, &log_sum_}) list->resize(rows);
   scores_.resize(rows * kScoreStride);
-  for (auto* list : {&key_tile_, &value_tile_}) list->resize(static_cast<size_t>(width) * kMaxPageTokens);
+  for (auto* list : {&key_tile_, &value_tile_}) list->resize(static_cast<size_t>(width) * kMaxPageTokens + kLine);
+  gather_ = row_gather(simd_level());
   row_.resize(static_cast<size_t>(width));
   for (auto* list : {&prepared_q_, &prepared_sink_q_}) list->resize(rows * static_cast<size_t>(prepared_bytes(width)) / sizeof(float));
   positions_.resize(rows);
@@ -264,7 +270,96 @@ BlockCounts BlockRows::attend_some_values(const PageList& pages, const PageMasks
   return counts;
 }
 
+void BlockRows::start_tile(RowTile& tile) const {
+  tile.count = 0;
+  std::fill_n(tile.masks.begin(), count_, uint64_t{0});
+}
+
+int64_t BlockRows::fill_tile(RowTile& tile, const PageList& pages, const KvPage& page, uint64_t seen, int64_t from, BlockCounts& counts) const {
+  const KvLayout& l = pages.cache->layout(pages.layer);
+  const int32_t* positions = pages.cache->positions(pages.layer, page);
+  const bool alike = std::all_of(masks_.begin(), masks_.begin() + count_, [&](uint64_t m) { return m == masks_[0]; });
+  uint64_t copied = 0;
+  while (tile.count < kScoreStride) {
+    const uint64_t left = from >= kScoreStride ? 0 : seen >> from << from;
+    if (left == 0) {
+      from = kScoreStride;
+      break;
+    }
+    from = std::countr_zero(left);
+    const int64_t run = std::min<int64_t>(std::countr_one(left >> from), kScoreStride - tile.count);
+    const uint64_t low = run == kScoreStride ? ~uint64_t{0} : (uint64_t{1} << run) - 1;
+    if (alike) {
+      const uint64_t bits = (masks_[0] >> from & low) << tile.count;
+      for (int64_t r = 0; r < count_; ++r) tile.masks[static_cast<size_t>(r)] |= bits;
+    } else {
+      for (int64_t r = 0; r < count_; ++r) tile.masks[static_cast<size_t>(r)] |= (masks_[static_cast<size_t>(r)] >> from & low) << tile.count;
+    }
+    for (int64_t slot = from; slot < from + run; ++slot) {
+      const std::byte* row = page.memory + static_cast<size_t>(slot) * l.row_bytes;
+      if (pages.copies.slot_of != nullptr)
+        if (const std::byte* copy = pages.copies.find(page.consecutive ? page.base + slot : positions[slot]); copy != nullptr) row = copy, ++copied;
+      tile.rows[static_cast<size_t>(tile.count++)] = row;
+    }
+    (page.tier == Tier::kFast ? counts.fast_bytes : counts.slow_bytes) += static_cast<uint64_t>(run) * l.token_bytes;
+    from += run;
+  }
+  if (page.tier == Tier::kSlow) counts.slow_bytes -= copied * l.token_bytes, counts.fast_bytes += copied * l.token_bytes;
+  return from;
+}
+
+void BlockRows::take_in_tile(const PageList& pages, const RowTile& tile, const RowTile* next, const float* q) {
+  const KvLayout& l = pages.cache->layout(pages.layer);
+  const KvCodecOps& ops = codec_ops(l.codec);
+  RowGather from;
+  from.rows = tile.rows.data(), from.count = tile.count, from.width = l.width, from.group = ops.group, from.values = l.values;
+  if (next != nullptr) from.next = next->rows.data(), from.next_count = next->count;
+  KvBlock block;
+  block.keys = reinterpret_cast<const std::byte*>(aligned(key_tile_)), block.values = reinterpret_cast<const std::byte*>(aligned(value_tile_));
+  gather_(from, reinterpret_cast<std::byte*>(aligned(key_tile_)), reinterpret_cast<std::byte*>(aligned(value_tile_)));
+  block.slots = kScoreStride, block.used = tile.count, block.width = l.width;
+  if (ops.scaled) {
+    // Kernels look at whole vectors of them.
+    for (size_t j = 0; j < key_scales_.size(); ++j) {
+      const bool there = j < static_cast<size_t>(tile.count);
+      key_scales_[j] = there ? *reinterpret_cast<const float*>(tile.rows[j] + l.key_scales) : 0.0f;
+      value_scales_[j] = there ? *reinterpret_cast<const float*>(tile.rows[j] + l.value_scales) : 0.0f;
+    }
+    block.key_scales = key_scales_.data(), block.value_scales = value_scales_.data();
+  }
+  take_in({block, pages.kernels}, q, tile.masks.data());
+}
+
+// Two tiles, so that memory is asked for one while the other is worked on.
+BlockCounts BlockRows::attend_rows(const PageList& pages, const PageMasks& masks) {
+  const KvHead& head = pages.cache->head(pages.layer, pages.kv_head);
+  const auto size = static_cast<uint64_t>(pages.cache->layout(pages.layer).head_size);
+  const float* q = prepared(pages, q_, prepared_q_);
+  BlockCounts counts;
+  RowTile *filling = &row_tiles_[0], *full = nullptr;
+  start_tile(*filling);
+  for (int64_t i = next_page(head, pages.begin - 1, pages.end); i < pages.end; i = next_page(head, i, pages.end)) {
+    const KvPage& page = head.pages[static_cast<size_t>(i)];
+    if (!masks.may_read(page)) continue;
+    const uint64_t seen = visible(masks, page, pages.cache->positions(pages.layer, page), hidden_);
+    if (seen == 0) continue;
+    const uint64_t pairs = pairs_of(masks_.data(), count_);
+    counts.pairs += pairs, counts.value_pairs += pairs, counts.key_multiplies += pairs * size;
+    for (int64_t from = 0; from < kScoreStride;) {
+      from = fill_tile(*filling, pages, page, seen, from, counts);
+      if (filling->count < kScoreStride) break;
+      if (full != nullptr) take_in_tile(pages, *full, filling, q);
+      full = filling, filling = filling == &row_tiles_[0] ? &row_tiles_[1] : &row_tiles_[0];
+      start_tile(*filling);
+    }
+  }
+  if (full != nullptr) take_in_tile(pages, *full, filling, q);
+  if (filling->count > 0) take_in_tile(pages, *filling, nullptr, q);
+  return counts;
+}
+
 BlockCounts BlockRows::attend_once(const PageList& pages, const PageMasks& masks, bool separate_sinks) {
+  if (pages.cache->options().rows) return attend_rows(pages, masks);
   if (pages.value_share < 1 || pages.value_count > 0) return attend_some_values(pages, masks);
   const KvHead& head = pages.cache->head(pages.layer, pages.kv_head);
   const KvLayout& layout = pages.cache->layout(pages.layer);

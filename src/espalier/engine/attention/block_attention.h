@@ -2,6 +2,7 @@
 // order and the model's window. All rows share one KV head, whose keys and values are read once for all of them.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -10,6 +11,8 @@
 #include "espalier/engine/attention/kv_cache.h"
 #include "espalier/engine/attention/page_masks.h"
 #include "espalier/engine/attention/rotary_rows.h"
+#include "espalier/engine/attention/row_copies.h"
+#include "espalier/engine/attention/row_gather.h"
 
 namespace espalier {
 
@@ -31,6 +34,7 @@ struct PageList {
   const BlockKernels* plain_kernels = nullptr;  // of fp32, for keys that are rotated as they are read
   const RotaryRows* rotation = nullptr;         // by position, for raw keys and packed blocks
   const FarKeys* far = nullptr;                 // of a policy that has them
+  RowCopies copies;                             // of tokens in rows
   double value_share = 1;                       // PolicyNeeds
   int64_t value_count = 0;
   double flat_below = -1;
@@ -79,6 +83,17 @@ class BlockRows {
   BlockCounts attend_once(const PageList& pages, const PageMasks& masks, bool separate_sinks);
   // High planes first, and again with both where that leaves a row flat.
   BlockCounts attend_planes(const PageList& pages, const PageMasks& masks, bool separate_sinks);
+  // Tokens in rows, of as many pages as it takes, go through the kernels in whole tiles.
+  BlockCounts attend_rows(const PageList& pages, const PageMasks& masks);
+  struct RowTile {
+    std::array<const std::byte*, kScoreStride> rows;
+    std::array<uint64_t, kBlockRows> masks;
+    int64_t count = 0;
+  };
+  void start_tile(RowTile& tile) const;
+  // The page's slots in `seen` from `from` on that the tile has room for; returns the first slot that is left, kScoreStride: none.
+  int64_t fill_tile(RowTile& tile, const PageList& pages, const KvPage& page, uint64_t seen, int64_t from, BlockCounts& counts) const;
+  void take_in_tile(const PageList& pages, const RowTile& tile, const RowTile* next, const float* q);
   // Each row multiplies only its largest probabilities with values.
   BlockCounts attend_some_values(const PageList& pages, const PageMasks& masks);
   uint64_t keep_largest(const PageList& pages);
@@ -95,6 +110,9 @@ class BlockRows {
 
   int64_t width_ = 0, count_ = 0;
   std::vector<float> q_, sink_q_, out_, scores_, maximum_, sum_, log_sum_, key_tile_, value_tile_, row_, prepared_q_, prepared_sink_q_;
+  RowTile row_tiles_[2];
+  std::array<float, kScoreStride> key_scales_{}, value_scales_{};  // of a tile
+  GatherRows gather_ = nullptr;
   std::vector<float> far_q_, far_running_;
   std::vector<uint8_t> unheard_, blind_, hidden_, flat_;  // by row
   bool coarse_ = false, refined_ = false;                 // of keys in planes: the high one alone, the low one after it

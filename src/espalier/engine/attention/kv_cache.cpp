@@ -16,10 +16,10 @@ uint64_t bit(int64_t slot) { return uint64_t{1} << slot; }
 
 PagedKvCache::PagedKvCache(std::span<const AttentionLayer> layers, const KvCacheOptions& options) : options_(options) {
   for (const AttentionLayer& layer : layers) {
-    layouts_.push_back(make_layout(options.codec, options.page, layer.head_size, options.extra, options.key_bits));
+    layouts_.push_back(make_layout(options.codec, options.page, layer.head_size, options.extra, options.key_bits, options.rows));
     heads_.emplace_back(static_cast<size_t>(layer.kv_heads));
     const size_t bytes = (layouts_.back().page_bytes + 63) / 64 * 64;
-    size_t at = 0;
+    size_t at = options.own_pools ? pools_.size() : 0;
     while (at < pools_.size() && pools_[at]->page_bytes() != bytes) at += 2;
     if (at == pools_.size())
       for (int i = 0; i < 2; ++i) pools_.push_back(std::make_unique<PagePool>(bytes));
@@ -187,7 +187,7 @@ PagePool& PagedKvCache::keyless_pool(int64_t layer) {
 void PagedKvCache::drop_keys(int64_t layer, int64_t g, int64_t index) {
   KvPage& page = at(layer, g).pages[static_cast<size_t>(index)];
   if (page.memory == nullptr || !page.keys) return;
-  ESP_ASSERT(!options_.reuse_slots && page.used == options_.page && page.tier == Tier::kFast, "page {}", index);
+  ESP_ASSERT(!options_.reuse_slots && !options_.rows && page.used == options_.page && page.tier == Tier::kFast, "page {}", index);
   const KvLayout& l = layout(layer);
   std::byte* memory = keyless_pool(layer).take();
   std::memcpy(memory, page.memory + l.values, l.page_bytes - l.values);
@@ -268,6 +268,12 @@ std::vector<int64_t> PagedKvCache::token_positions(int64_t layer, int64_t g) con
     for (uint64_t left = page.alive; left != 0; left &= left - 1) list.push_back(position(layer, page, std::countr_zero(left)));
   std::sort(list.begin(), list.end());
   return list;
+}
+
+uint64_t PagedKvCache::mapped_bytes(Tier tier) const {
+  uint64_t sum = 0;
+  for (size_t i = static_cast<size_t>(tier); i < pools_.size(); i += 2) sum += pools_[i]->reserved_bytes();
+  return sum;
 }
 
 uint64_t PagedKvCache::bytes(Tier tier) const {

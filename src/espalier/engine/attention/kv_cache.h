@@ -28,6 +28,8 @@ struct KvCacheOptions {
   KeyBits key_bits;          // keys in bit planes instead of the codec's form
   int64_t page = 32;         // tokens, a power of two up to 64
   int64_t extra = 0;         // floats of a policy's own state a token; 0 for a new token
+  bool rows = false;         // each token in one place (kv_codec.h)
+  bool own_pools = false;    // a layer shares no memory with others: what is moved to the slow tier or dropped can be returned
   bool reuse_slots = false;  // a new token goes into the first hole (a ring, where the oldest token is always dropped)
 };
 
@@ -87,6 +89,7 @@ class PagedKvCache {
   std::vector<int64_t> token_positions(int64_t layer, int64_t g) const;
 
   uint64_t bytes(Tier tier) const;   // of pages, reserved ones included, and what a policy holds beside them
+  uint64_t mapped_bytes(Tier tier) const;  // that the system has given for pages
   uint64_t bytes() const { return bytes(Tier::kFast) + bytes(Tier::kSlow); }
   void set_policy_bytes(uint64_t bytes) { policy_bytes_ = bytes; }  // of keys in forms of a policy's own, in fast memory
   uint64_t moved_bytes(Tier to) const { return moved_[static_cast<size_t>(to)]; }

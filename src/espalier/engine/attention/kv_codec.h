@@ -3,6 +3,8 @@
 // Keys lie channel by channel, so that one vector holds the same channel of many tokens and a score needs no sum across
 // lanes; values lie token by token. Elements of less than 32 bits are interleaved in groups of 4 bytes: keys along
 // channels, values along tokens, which is what multiply-add instructions on pairs and quads want and what shifts undo.
+// In rows, the other form, all of a token lies in one place, for who reads few tokens of many pages: key, value, their
+// scales. Kernels get such tokens gathered into the first form.
 #pragma once
 
 #include <cstddef>
@@ -24,13 +26,15 @@ struct KvLayout {
   int64_t width = 0;      // head_size, padded
   int64_t extra = 0;      // floats of a policy's own state a token
   KeyBits bits;           // of keys in planes, which lie token by token
-  size_t values = 0, key_scales = 0, value_scales = 0, positions = 0, extras = 0;  // byte offsets; keys are at 0
+  size_t row_bytes = 0;   // from token to token in rows; 0: in the first form
+  // Byte offsets; keys are at 0. Of values and scales in rows: inside a row.
+  size_t values = 0, key_scales = 0, value_scales = 0, positions = 0, extras = 0;
   size_t page_bytes = 0;
   size_t token_bytes = 0;  // of one token's key and value with their scales, without padding
   size_t value_bytes = 0;  // of these, the value's
 };
 
-KvLayout make_layout(KvCodec codec, int64_t page_tokens, int64_t head_size, int64_t extra, const KeyBits& bits = {});
+KvLayout make_layout(KvCodec codec, int64_t page_tokens, int64_t head_size, int64_t extra, const KeyBits& bits = {}, bool rows = false);
 // Of a token's key as the layout has it.
 void write_key(const KvLayout& layout, std::byte* page, int64_t slot, const float* key);
 void read_key(const KvLayout& layout, const std::byte* page, int64_t slot, float* key);

@@ -57,7 +57,7 @@ std::unique_ptr<AttentionPolicy> make_policy(const AttentionRequest& request, st
   check_names(info, request.options);
   PolicyContext context;
   context.layers = layers, context.capacity = capacity, context.codec = request.codec, context.seed = request.seed;
-  context.model = request.model, context.trained = request.trained;
+  context.model = request.model, context.trained = request.trained, context.weight_bytes = request.weight_bytes;
   context.info = &info, context.given = &request.options;
   return info.make(context);
 }

@@ -1,7 +1,7 @@
 // Attention policies: what each head keeps, reads and drops. A policy is one file with one static RegisterPolicy.
 //
 // Hooks are called only where needs() asks for them. In one forward of `tokens` new tokens they come in this order:
-// before_forward; for each layer and chunk: before_layer, on_append, [keys and values are appended], select (several
+// read_tokens, before_forward; before_layers (all threads); for each layer and chunk: before_layer, on_append, [keys and values are appended], select (several
 // threads), [attention], after_attention, end_chunk.
 #pragma once
 
@@ -14,12 +14,14 @@
 
 #include "espalier/engine/attention/far_keys.h"
 #include "espalier/engine/attention/kv_cache.h"
+#include "espalier/engine/attention/row_copies.h"
 #include "espalier/engine/attention/selection.h"
 
 namespace espalier {
 
 struct PolicyNeeds {
-  bool before_layer = false, on_append = false, select = false;
+  bool before_layers = false, before_layer = false, on_append = false, select = false;
+  bool steps_alone = false;     // select is asked in forwards of one token; in longer ones `selection` holds
   bool column_sums = false;     // softmax mass of each stored key, summed over the query rows and heads of its KV group
   bool row_statistics = false;  // log-sum-exp and row maximum of each query row
   bool end_chunk = false;
@@ -80,12 +82,18 @@ class AttentionPolicy {
   virtual bool attends(int /*layer*/, int64_t /*position*/) const { return true; }
   // Where queries see keys in another form than they are stored in the cache, with append-only heads; null: nowhere.
   virtual const FarKeys* far_keys() const { return nullptr; }
+  // Of the tokens in rows that the head reads in this layer; while the layer runs they stay.
+  virtual RowCopies row_copies(int /*layer*/, int64_t /*kv_head*/) const { return {}; }
   // Figures of the sequence so far, for who measures; null: none.
   virtual Json report() const { return nullptr; }
   // What the user should know of these options and this model; lines without an end.
   virtual std::vector<std::string> notes() const { return {}; }
   virtual void begin_sequence(PagedKvCache&) {}
+  // Of the forward that comes, where its caller knows them.
+  virtual void read_tokens(std::span<const int32_t> /*ids*/) {}
   virtual void before_forward(PagedKvCache&, int64_t /*position*/, int64_t /*tokens*/) {}
+  // Every thread of the team at once, before the first layer's attention.
+  virtual void before_layers(const TeamRank&) {}
   virtual void before_layer(PagedKvCache&, int /*layer*/) {}
   virtual void on_append(PagedKvCache&, const AppendedTokens&) {}
   // Ids ascending. selection comes empty; returns the key rows that were scored to decide. Called from several threads.
@@ -117,6 +125,7 @@ struct PolicyContext {
   KvCodec codec = KvCodec::kF32;
   uint64_t seed = 0;
   int64_t trained = 0;  // tokens of context that the model was made for; 0: unknown
+  uint64_t weight_bytes = 0;  // of the model as it runs; 0: unknown
   std::filesystem::path model;  // where it was read from: files of its own lie beside it; may be empty
   const PolicyInfo* info = nullptr;
   const std::map<std::string, std::string>* given = nullptr;

@@ -8,7 +8,7 @@ namespace espalier {
 
 RowBlocks::RowBlocks(const AttentionLayer& layer, int index, const PolicyNeeds& needs, int64_t position, int64_t begin, int64_t end)
     : index_(index), position_(position), begin_(begin), end_(end), kv_heads_(layer.kv_heads), group_(layer.heads / layer.kv_heads),
-      selects_(needs.select && position + begin >= needs.select_from), per_head_(selects_ && needs.per_head) {
+      selects_(needs.select && position + begin >= needs.select_from && (!needs.steps_alone || end - begin == 1)), per_head_(selects_ && needs.per_head) {
   heads_ = per_head_ ? 1 : std::min(group_, kBlockRows);
   parts_ = (group_ + heads_ - 1) / heads_;
   tokens_ = std::max<int64_t>(1, kBlockRows / heads_);

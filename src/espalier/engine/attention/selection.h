@@ -21,7 +21,7 @@ struct Selection {
   };
   Kind kind = Kind::kAll;
   Positions positions = Positions::kTrue;
-  int64_t block = 32;            // tokens of a block, a power of two
+  int64_t block = 32;            // tokens of a block
   std::vector<int32_t> ids;      // ascending
   std::vector<int32_t> exclude;  // positions, ascending
   int64_t sink = 0, window = 0;  // the window counts the query's own token

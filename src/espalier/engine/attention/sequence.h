@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,7 @@ struct AttentionRequest {
   // Of the layers' model; Decoder::start fills them in.
   std::filesystem::path model;
   int64_t trained = 0;  // its context
+  uint64_t weight_bytes = 0;
 };
 
 // Sums since the sequence began (00-kv-attention-needs, point 9).
@@ -66,8 +68,8 @@ class AttentionSequence {
   int64_t length() const;  // tokens seen; the next one has this position
   int64_t capacity() const;
   // One caller (rank 0) before the layers of a forward over `tokens` new tokens: hooks, and all the memory that the forward
-  // needs, so that attend() allocates nothing.
-  void begin_forward(int64_t tokens, int team_size);
+  // needs, so that attend() allocates nothing. ids: the tokens themselves, for policies that read them.
+  void begin_forward(int64_t tokens, int team_size, std::span<const int32_t> ids = {});
   // Every rank of the team together, once for each layer, in order. Contains its own barriers; results are complete for
   // all ranks after the caller's next barrier.
   void attend(int layer, const AttentionInput& input, const TeamRank& team);

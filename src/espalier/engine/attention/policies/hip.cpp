@@ -7,11 +7,13 @@
 #include <limits>
 
 #include "espalier/core/error.h"
+#include "espalier/core/largest_scores.h"
 #include "espalier/core/ranking.h"
 #include "espalier/core/rng.h"
 #include "espalier/engine/attention/block_kernels.h"
 #include "espalier/engine/attention/policy.h"
 #include "espalier/engine/attention/rotary_rows.h"
+#include "espalier/engine/attention/row_gather.h"
 #include "espalier/engine/simd.h"
 
 namespace espalier {
@@ -32,19 +34,25 @@ struct Group {
   int64_t start, size;  // of key blocks
 };
 
-// A block's query rows that score keys.
-struct ScoredRows {
+// What a search works in; a thread has one and uses it again and again.
+struct Search {
   int64_t rows = 0, width = 0;
-  std::vector<float> q;           // [rows, width]: rotated, zeros beyond the head's channels
-  std::vector<float> tile, sums;  // of kMaxPageTokens keys at a time
+  std::vector<float> q, tile, sums;  // q [rows, width]: rotated, zeros beyond the head's channels
+  std::vector<Group> groups, halves;
+  std::vector<const std::byte*> keys;  // of the round's representatives
+  std::vector<int32_t> owners, kept;   // of each key its half; halves that stay
+  std::vector<float> best;             // of each half
+  LargestScores largest;
 };
 
 class Hip : public AttentionPolicy {
  public:
   Hip(const PolicyContext& context, const HipOptions& options)
       : options_(options), layers_(context.layers.begin(), context.layers.end()), rotation_(layers_),
-        kernels_(block_kernels(KvCodec::kF32, simd_level())) {
+        // Those that do not round queries: equal keys get equal scores, in fp32.
+        kernels_(block_kernels(context.codec, std::min(simd_level(), SimdLevel::kAvx512))), gather_(row_gather(simd_level())) {
     needs_.select = true;
+    needs_.cache.rows = true, needs_.cache.page = kMaxPageTokens;
     needs_.per_head = options.per_head;
     needs_.query_block = options.block_q;
     for (const AttentionLayer& layer : layers_) {
@@ -96,29 +104,31 @@ class Hip : public AttentionPolicy {
   const AttentionLayer& layer_of(const SelectQuery& query) const { return layers_[static_cast<size_t>(query.layer)]; }
 
   void search(const SelectQuery& query, int64_t searched, const Last& last, std::vector<int32_t>& ids, uint64_t& scored) const {
-    ScoredRows rows = scored_rows(query);
+    thread_local Search s;
+    load_rows(query, s);
     Rng rng = random_stream(query);
-    std::vector<Group> groups = first_groups(searched, last), halves;
+    first_groups(searched, last, s.groups);
     const auto larger = [](const Group& a, const Group& b) { return a.size < b.size; };
-    const size_t count = groups.size();
-    std::vector<int64_t> blocks;
-    while (std::max_element(groups.begin(), groups.end(), larger)->size > 1) {
-      halves.clear(), blocks.clear();
-      for (const Group& g : groups) {
+    const auto count = static_cast<int64_t>(s.groups.size());
+    while (std::max_element(s.groups.begin(), s.groups.end(), larger)->size > 1) {
+      s.halves.clear();
+      for (const Group& g : s.groups) {
         const int64_t left = left_size(g.size, rng);
-        if (left > 0) halves.push_back({g.start, left});
-        halves.push_back({g.start + left, g.size - left});
+        if (left > 0) s.halves.push_back({g.start, left});
+        s.halves.push_back({g.start + left, g.size - left});
       }
-      for (const Group& half : halves) blocks.push_back(representative(half, rng));
-      const std::vector<float> scores = score(query, rows, blocks, searched, scored);
-      groups.clear();
-      for (const int64_t i : select_largest(scores, static_cast<int64_t>(count))) groups.push_back(halves[static_cast<size_t>(i)]);
+      list_keys(query, searched, rng, s);
+      score(query, s);
+      scored += s.keys.size();
+      s.largest.choose(s.best, count, s.kept);
+      s.groups.clear();
+      for (const int32_t i : s.kept) s.groups.push_back(s.halves[static_cast<size_t>(i)]);
     }
-    for (const Group& g : groups) ids.push_back(static_cast<int32_t>(g.start));
+    for (const Group& g : s.groups) ids.push_back(static_cast<int32_t>(g.start));
   }
 
   // Equal shares of the range, or with a warm start the blocks of the last search and what lies nearest to each.
-  std::vector<Group> first_groups(int64_t searched, const Last& last) const {
+  void first_groups(int64_t searched, const Last& last, std::vector<Group>& groups) const {
     const int64_t blocks = (searched + options_.block_k - 1) / options_.block_k;
     const int64_t count = (options_.keys + options_.block_k - 1) / options_.block_k;
     const bool warm = options_.warm_start && static_cast<int64_t>(last.ids.size()) == count;
@@ -127,9 +137,8 @@ class Hip : public AttentionPolicy {
       if (i == count) return blocks;
       return warm ? (last.ids[static_cast<size_t>(i - 1)] + last.ids[static_cast<size_t>(i)] + 1) / 2 : blocks * i / count;
     };
-    std::vector<Group> groups;
+    groups.clear();
     for (int64_t i = 0; i < count; ++i) groups.push_back({border(i), border(i + 1) - border(i)});
-    return groups;
   }
 
   // A half of 0 blocks would be the right one's whole group again.
@@ -156,25 +165,21 @@ class Hip : public AttentionPolicy {
   }
 
   // Every query_stride-th row of the block, of every head that shares the set.
-  ScoredRows scored_rows(const SelectQuery& query) const {
+  void load_rows(const SelectQuery& query, Search& s) const {
     const AttentionLayer& layer = layer_of(query);
     const int64_t group = layer.heads / layer.kv_heads, heads = query.head < 0 ? group : 1;
     const int64_t first_head = query.head < 0 ? query.kv_head * group : query.head;
-    std::vector<int64_t> chosen;
-    for (int64_t r = options_.query_stride - 1; r < query.rows; r += options_.query_stride) chosen.push_back(r);
-    if (chosen.empty()) chosen.push_back(query.rows - 1);
-    ScoredRows rows;
-    rows.width = query.cache->layout(query.layer).width, rows.rows = heads * static_cast<int64_t>(chosen.size());
-    rows.q.resize(static_cast<size_t>(rows.rows * rows.width));
-    rows.tile.resize(static_cast<size_t>(rows.width * kMaxPageTokens)), rows.sums.resize(static_cast<size_t>(kBlockRows * kScoreStride));
-    float* q = rows.q.data();
-    for (const int64_t r : chosen)
-      for (int64_t head = first_head; head < first_head + heads; ++head, q += rows.width) {
+    const int64_t first = std::min(options_.query_stride, query.rows) - 1, count = (query.rows - 1 - first) / options_.query_stride + 1;
+    s.width = query.cache->layout(query.layer).width, s.rows = heads * count;
+    s.q.assign(static_cast<size_t>(s.rows * s.width), 0.0f);
+    s.tile.resize(static_cast<size_t>(s.width * kMaxPageTokens)), s.sums.resize(static_cast<size_t>(kBlockRows * kScoreStride));
+    float* q = s.q.data();
+    for (int64_t r = first; r < query.rows; r += options_.query_stride)
+      for (int64_t head = first_head; head < first_head + heads; ++head, q += s.width) {
         std::copy_n(query.q + r * query.stride + head * layer.head_size, layer.head_size, q);
         rotation_.rotate(query.layer, query.position + r - begin_, q);
         keep_channels({q, static_cast<size_t>(layer.head_size)});
       }
-    return rows;
   }
 
   // Those with the largest magnitudes; the others are taken for 0.
@@ -186,48 +191,55 @@ class Hip : public AttentionPolicy {
     for (const int64_t c : select_smallest(magnitude, size - options_.channels)) q[static_cast<size_t>(c)] = 0;
   }
 
-  // Of each block the largest product of a scored row and a key before `searched`.
-  std::vector<float> score(const SelectQuery& query, ScoredRows& rows, const std::vector<int64_t>& blocks, int64_t searched, uint64_t& scored) const {
-    std::vector<float> best(blocks.size(), -std::numeric_limits<float>::infinity());
-    std::vector<int64_t> keys;
-    std::vector<size_t> owners;
-    const auto flush = [&] {
-      score_keys(query, rows, keys, owners, best);
-      scored += keys.size();
-      keys.clear(), owners.clear();
-    };
-    for (size_t i = 0; i < blocks.size(); ++i)
-      for (int64_t j = blocks[i] * options_.block_k; j < std::min(searched, (blocks[i] + 1) * options_.block_k); ++j) {
-        keys.push_back(j), owners.push_back(i);
-        if (keys.size() == static_cast<size_t>(kMaxPageTokens)) flush();
-      }
-    flush();
-    return best;
-  }
-
-  // The keys side by side in one tile, so that the kernel takes them as a page. Its sums have one order for every slot:
-  // equal keys get equal scores.
-  void score_keys(const SelectQuery& query, ScoredRows& rows, const std::vector<int64_t>& keys, const std::vector<size_t>& owners,
-                  std::vector<float>& best) const {
+  // The keys of each half's representative, those before `searched`.
+  void list_keys(const SelectQuery& query, int64_t searched, Rng& rng, Search& s) const {
     const KvLayout& layout = query.cache->layout(query.layer);
     const KvHead& head = query.cache->head(query.layer, query.kv_head);
-    std::vector<float> key(static_cast<size_t>(layout.head_size));
-    for (size_t i = 0; i < keys.size(); ++i) {
-      const KvPage& page = head.pages[static_cast<size_t>(keys[i] / layout.tokens)];
-      codec_ops(layout.codec).read_key(layout, page.memory, keys[i] % layout.tokens, key.data());
-      for (int64_t c = 0; c < layout.head_size; ++c)
-        rows.tile[static_cast<size_t>(key_index(kMaxPageTokens, 1, c, static_cast<int64_t>(i)))] = key[static_cast<size_t>(c)];
+    s.keys.clear(), s.owners.clear();
+    for (size_t i = 0; i < s.halves.size(); ++i) {
+      const int64_t first = representative(s.halves[i], rng) * options_.block_k, end = std::min(searched, first + options_.block_k);
+      for (int64_t j = first; j < end; ++j) {
+        const KvPage& page = head.pages[static_cast<size_t>(j / layout.tokens)];
+        s.keys.push_back(page.memory + static_cast<size_t>(j % layout.tokens) * layout.row_bytes);
+        s.owners.push_back(static_cast<int32_t>(i));
+      }
     }
-    KvBlock tile;
-    tile.keys = reinterpret_cast<const std::byte*>(rows.tile.data());
-    tile.slots = kMaxPageTokens, tile.width = rows.width, tile.used = static_cast<int64_t>(keys.size());
-    for (int64_t first = 0; first < rows.rows; first += kBlockRows) {
-      const int64_t count = std::min(kBlockRows, rows.rows - first);
-      kernels_.scores(tile, rows.q.data() + first * rows.width, count, rows.sums.data());
-      float* largest = rows.sums.data();  // of the first row, then of all
-      for (int64_t r = 1; r < count; ++r)
-        for (int64_t i = 0; i < kMaxPageTokens; ++i) largest[i] = std::max(largest[i], rows.sums[static_cast<size_t>(r * kScoreStride + i)]);
-      for (size_t i = 0; i < keys.size(); ++i) best[owners[i]] = std::max(best[owners[i]], largest[i]);
+  }
+
+  // Of each half the largest product of a scored row and a key, keys side by side in tiles. Sums have one order for every
+  // place in a tile.
+  void score(const SelectQuery& query, Search& s) const {
+    const KvLayout& layout = query.cache->layout(query.layer);
+    const KvCodecOps& ops = codec_ops(layout.codec);
+    s.best.assign(s.halves.size(), -std::numeric_limits<float>::infinity());
+    float scales[kMaxPageTokens] = {};
+    const auto all = static_cast<int64_t>(s.keys.size());
+    for (int64_t at = 0; at < all; at += kMaxPageTokens) {
+      RowGather from;
+      from.rows = s.keys.data() + at, from.count = std::min(kMaxPageTokens, all - at);
+      from.next = from.rows + from.count, from.next_count = std::min(kMaxPageTokens, all - at - from.count);
+      from.width = layout.width, from.group = ops.group;
+      KvBlock tile;
+      tile.keys = reinterpret_cast<const std::byte*>(s.tile.data());
+      tile.slots = kMaxPageTokens, tile.width = layout.width, tile.used = from.count;
+      gather_(from, reinterpret_cast<std::byte*>(s.tile.data()), nullptr);
+      if (ops.scaled) {
+        for (int64_t j = 0; j < from.count; ++j) scales[j] = *reinterpret_cast<const float*>(from.rows[j] + layout.key_scales);
+        tile.key_scales = scales;
+      }
+      for (int64_t first = 0; first < s.rows; first += kBlockRows) {
+        const int64_t count = std::min(kBlockRows, s.rows - first);
+        kernels_.scores(tile, s.q.data() + first * s.width, count, s.sums.data());
+        float* largest = s.sums.data();  // of the first row, then of all
+        for (int64_t r = 1; r < count; ++r) {
+          const float* row = s.sums.data() + r * kScoreStride;
+          for (int64_t j = 0; j < kScoreStride; ++j) largest[j] = largest[j] < row[j] ? row[j] : largest[j];
+        }
+        for (int64_t j = 0; j < from.count; ++j) {
+          float& best = s.best[static_cast<size_t>(s.owners[static_cast<size_t>(at + j)])];
+          best = std::max(best, largest[j]);
+        }
+      }
     }
   }
 
@@ -236,6 +248,7 @@ class Hip : public AttentionPolicy {
   PolicyNeeds needs_;
   RotaryRows rotation_;  // of the forward's tokens
   const BlockKernels& kernels_;
+  GatherRows gather_;
   int64_t begin_ = 0, tokens_ = 0;
   // By layer and head: of the last step of decoding that searched. A step is one query, so one thread has a head's.
   mutable std::vector<std::vector<Last>> last_;
