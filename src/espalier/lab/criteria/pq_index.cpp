@@ -1,0 +1,70 @@
+#include "espalier/lab/criteria/pq_index.h"
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+
+#include "espalier/core/error.h"
+#include "espalier/core/thread_pool.h"
+#include "espalier/lab/torch.h"
+
+namespace espalier {
+namespace {
+
+constexpr int64_t kGrain = 1 << 16;
+
+// |w| as fp64. The caller holds it.
+at::Tensor magnitudes(const at::Tensor& entries, const std::string& where) {
+  const at::Tensor values = entries.detach().to(at::kDouble).abs().contiguous().flatten();
+  if (values.numel() > 0 && !std::isfinite(values.max().item<double>())) user_error("{}: holds a weight that is not finite", where);
+  return values;
+}
+
+std::span<double> doubles(const at::Tensor& held) { return {held.data_ptr<double>(), static_cast<size_t>(held.numel())}; }
+
+double power(double x, double p) {
+  if (p == 1) return x;
+  if (p == 0.5) return std::sqrt(x);
+  return p == 2 ? x * x : std::pow(x, p);
+}
+
+// (sum of (w / largest)^p)^(1/p): divided first, because powers of large entries overflow.
+double norm(std::span<const double> values, double largest, double p) {
+  const auto slice = [&](int64_t begin, int64_t end) {
+    double sum = 0;
+    for (int64_t i = begin; i < end; ++i) sum += power(values[static_cast<size_t>(i)] / largest, p);
+    return sum;
+  };
+  return std::pow(parallel_reduce(0, std::ssize(values), kGrain, 0.0, slice, [](double a, double b) { return a + b; }), 1 / p);
+}
+
+}  // namespace
+
+void check_pq(double p, double q, const std::string& where) {
+  if (!(p > 0 && p < q && std::isfinite(q))) throw UserError(where, "p and q", "0 < p < q", fmt::format("p {}, q {}", p, q));
+}
+
+double pq_index(const at::Tensor& entries, double p, double q, const std::string& where) {
+  check_pq(p, q, where);
+  const at::Tensor held = magnitudes(entries, where);
+  const auto values = doubles(held);
+  const double largest = values.empty() ? 0 : *std::max_element(values.begin(), values.end());
+  if (largest == 0) return 0;
+  const double length = std::pow(static_cast<double>(values.size()), 1 / q - 1 / p);
+  return std::max(0.0, 1 - length * norm(values, largest, p) / norm(values, largest, q));  // below 0 by rounding
+}
+
+double gini_index(const at::Tensor& entries, const std::string& where) {
+  const at::Tensor held = magnitudes(entries, where);
+  auto values = doubles(held);
+  std::sort(values.begin(), values.end());
+  const auto d = static_cast<double>(values.size());
+  double weighted = 0, sum = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    weighted += (2 * static_cast<double>(i + 1) - d - 1) * values[i];
+    sum += values[i];
+  }
+  return sum > 0 ? weighted / (d * sum) : 0;
+}
+
+}  // namespace espalier
