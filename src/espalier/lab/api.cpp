@@ -15,6 +15,8 @@
 #include "espalier/lab/methods/reproduce.h"
 #include "espalier/lab/methods/runner.h"
 #include "espalier/lab/methods/study.h"
+#include "espalier/lab/methods/train.h"
+#include "espalier/lab/report/run_store.h"
 #include "espalier/lab/torch.h"
 
 namespace espalier {
@@ -103,6 +105,14 @@ class Laboratory : public LabApi {
     prepare(request.common);
     return run_study(request);
   }
+
+  Json train(const TrainRequest& request) override {
+    prepare(request.common);
+    return run_train(request);
+  }
+
+  Json runs(const RunsRequest& request) override { return run_runs(request); }
+  Json report(const ReportRequest& request) override { return run_report(request); }
 };
 
 }  // namespace

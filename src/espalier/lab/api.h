@@ -22,6 +22,9 @@ class LabApi {
   virtual Json compare(const CompareRequest& request) = 0;  // a list of rows
   virtual Json reproduce(const ReproduceRequest& request) = 0;
   virtual Json analyze(const AnalyzeRequest& request) = 0;
+  virtual Json train(const TrainRequest& request) = 0;
+  virtual Json runs(const RunsRequest& request) = 0;
+  virtual Json report(const ReportRequest& request) = 0;
 };
 
 }  // namespace espalier

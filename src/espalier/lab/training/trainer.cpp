@@ -256,6 +256,7 @@ class Trainer {
     if (hooks_.on_report)
       hooks_.on_report({training_.step_, training_.steps_, (training_.step_ - 1) / training_.steps_an_epoch() + 1, loss, hit_rate,
                         static_cast<double>(items_) / seconds_since(since_)});
+    if (hooks_.on_metrics) hooks_.on_metrics(training_.metrics_);
     loss_sum_ = 0;
     hits_ = seen_ = items_ = reported_steps_ = 0;
     since_ = Clock::now();

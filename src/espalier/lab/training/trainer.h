@@ -67,6 +67,7 @@ struct TrainReport {
 
 struct TrainHooks {
   std::function<void(const TrainReport&)> on_report;
+  std::function<void(const std::vector<Metric>&)> on_metrics;  // all so far, with every report
   RunDirectory* run = nullptr;  // checkpoints go here, and a resumed run goes on from the last; null: none
 };
 
