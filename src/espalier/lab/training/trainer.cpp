@@ -29,6 +29,11 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
   throw UserError("training", option, expected, fmt::format("{:g}", found));
 }
 
+// What a loss became, or else a plugin's term beside it.
+std::string word_of(double loss) {
+  return std::isnan(loss) ? "nan" : std::isinf(loss) ? "infinite" : fmt::format("{:g} with plugins' terms that are not finite", loss);
+}
+
 // All plugins' observers as one.
 class JointObserver {
  public:
@@ -221,7 +226,7 @@ class Trainer {
     training_.interpreter_->forward(batch.inputs, &watch);
     const std::string where = first.empty() ? "every layer's output is finite" : "the first layer whose output is not finite is " + first;
     const std::string kept = last_checkpoint_ ? fmt::format("the last checkpoint is of step {}", *last_checkpoint_) : "no checkpoint was written";
-    user_error("training: the loss became {} at step {}; {}; {}", loss, training_.step_, where, kept);
+    user_error("training: the loss became {} at step {}; {}; {}", word_of(loss), training_.step_, where, kept);
   }
 
   void end_epoch() {
