@@ -72,7 +72,7 @@ TEST_F(Completion, ScriptsParse) {
 TEST_F(Completion, ZshKnowsEveryOption) {
   const auto script = espalier({"completion", "zsh"}).out;
   for (const char* part : {"#compdef espalier", "'*--sparsity[share to remove, in \\[0, 1)]:S: '", "--repair",
-                           ":(none ls bn lora finetune distill)", "(oak)"})
+                           ":(none ls bn lora perp finetune distill)", "(oak)"})
     EXPECT_NE(script.find(part), std::string::npos) << part;
 }
 

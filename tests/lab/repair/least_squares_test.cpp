@@ -210,7 +210,7 @@ TEST(RepairOptions, AreCheckedBeforeAnyWork) {
   ESP_EXPECT_USER_ERROR(check_repair("ls", {{"iterations", "0"}}), "option repair.iterations");
   ESP_EXPECT_USER_ERROR(check_repair("ls", {{"damp", "inf"}}), "option repair.damp");
   ESP_EXPECT_USER_ERROR(check_repair("lora", {{"damp", "1"}}), "unknown option 'repair.damp'");
-  ESP_EXPECT_USER_ERROR(check_repair("LS", {}), "none, ls, bn, lora, finetune or distill");
+  ESP_EXPECT_USER_ERROR(check_repair("LS", {}), "none, ls, bn, lora, perp, finetune or distill");
 }
 
 }  // namespace

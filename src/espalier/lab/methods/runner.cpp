@@ -58,8 +58,9 @@ StepResult run_step(const PruneRequest& request, size_t index, Model& model, con
   method.prune(job);
   model.graph.check();
   check_reached(job);
-  StepResult result{job.removed(), job.findings(), job.sparsity(), job.reached(), job.spread(), job.settings().of, {}};
+  StepResult result{job.removed(), {}, job.sparsity(), job.reached(), job.spread(), job.settings().of, {}};
   if (step.repair != "none") repair_model(job, step.repair, repair_options(step));
+  result.findings = job.findings();
   result.masks = job.masks();
   return result;
 }

@@ -14,6 +14,7 @@
 #include "espalier/lab/repair/bool_mask.h"
 #include "espalier/lab/repair/classifier.h"
 #include "espalier/lab/repair/least_squares.h"
+#include "espalier/lab/repair/perp.h"
 #include "espalier/lab/tensor_bridge.h"
 #include "espalier/lab/torch.h"
 
@@ -21,98 +22,44 @@ namespace espalier {
 namespace {
 
 struct RepairOptions {
-  int64_t steps = 200, rank = 8, batch = 8, length = 0;
-  double lr = 3e-4, alpha = 16;
+  int64_t steps = 200, batch = 8, length = 0;
+  double lr = 3e-4;
 };
 
 RepairOptions read_options(const RepairSettings& given) {
-  require_known(given, {"steps", "rank", "batch", "length", "lr", "alpha"});
+  require_known(given, {"steps", "batch", "length", "lr"});
   RepairOptions result;
   read_positive(given, "steps", result.steps);
-  read_positive(given, "rank", result.rank);
   read_positive(given, "batch", result.batch);
   read_positive(given, "length", result.length);
   read_positive(given, "lr", result.lr);
-  read_positive(given, "alpha", result.alpha);
   return result;
 }
 
-// What is trained, and how the current weights follow from it.
-class Trainable {
- public:
-  virtual ~Trainable() = default;
-  virtual std::vector<at::Tensor> leaves() = 0;
-  virtual void install(Weights& weights) = 0;               // before every forward
-  virtual void after_step() {}
-  virtual std::map<std::string, at::Tensor> merged() = 0;   // the weights that changed
-};
-
-class FullWeights : public Trainable {
+// All weights, kept zero where a mask says so.
+class FullWeights {
  public:
   FullWeights(Graph& graph, const std::map<std::string, at::Tensor>& masks) : masks_(masks) {
     Weights weights(graph);
     for (auto& [name, leaf] : weights.make_trainable()) leaves_[name] = leaf;
   }
-  std::vector<at::Tensor> leaves() override {
+  std::vector<at::Tensor> leaves() {
     std::vector<at::Tensor> list;
     for (auto& [name, leaf] : leaves_) list.push_back(leaf);
     return list;
   }
-  void install(Weights& weights) override {
+  void install(Weights& weights) {
     for (auto& [name, leaf] : leaves_) weights.set(name, leaf);
   }
   // Momentum would move removed weights otherwise.
-  void after_step() override {
+  void after_step() {
     at::NoGradGuard no_gradients;
     for (const auto& [name, keep] : masks_) leaves_.at(name).mul_(keep);
   }
-  std::map<std::string, at::Tensor> merged() override { return {leaves_.begin(), leaves_.end()}; }
+  std::map<std::string, at::Tensor> merged() { return {leaves_.begin(), leaves_.end()}; }
 
  private:
   std::map<std::string, at::Tensor> masks_, leaves_;
-};
-
-// W + (alpha / rank) · B A on every Linear of the blocks, masked like W, so that merging keeps the zeros.
-class LowRank : public Trainable {
- public:
-  LowRank(Graph& graph, const std::map<std::string, at::Tensor>& masks, const RepairOptions& options, Rng rng)
-      : masks_(masks), scale_(options.alpha / static_cast<double>(options.rank)) {
-    for (const auto& node : graph.nodes) {
-      if (node.op != "Linear" || node.block < 0 || node.block >= graph.block_count) continue;
-      const std::string& name = node.params.at("weight");
-      const at::Tensor base = to_torch(graph.parameter(name).load());
-      at::Tensor a = at::empty({options.rank, base.size(1)}), b = at::zeros({base.size(0), options.rank});
-      auto* values = a.data_ptr<float>();
-      for (int64_t i = 0; i < a.numel(); ++i) values[i] = static_cast<float>(rng.normal() / std::sqrt(static_cast<double>(base.size(1))));
-      adapters_[name] = {base, a.set_requires_grad(true), b.set_requires_grad(true)};
-    }
-  }
-  std::vector<at::Tensor> leaves() override {
-    std::vector<at::Tensor> list;
-    for (auto& [name, adapter] : adapters_) list.insert(list.end(), {adapter.a, adapter.b});
-    return list;
-  }
-  void install(Weights& weights) override {
-    for (auto& [name, adapter] : adapters_) weights.set(name, value(name, adapter));
-  }
-  std::map<std::string, at::Tensor> merged() override {
-    std::map<std::string, at::Tensor> result;
-    for (auto& [name, adapter] : adapters_) result[name] = value(name, adapter);
-    return result;
-  }
-
- private:
-  struct Adapter {
-    at::Tensor base, a, b;
-  };
-  at::Tensor value(const std::string& name, const Adapter& adapter) const {
-    at::Tensor update = at::matmul(adapter.b, adapter.a) * scale_;
-    if (auto mask = masks_.find(name); mask != masks_.end()) update = update * mask->second;
-    return adapter.base + update;
-  }
-  std::map<std::string, at::Tensor> masks_;
-  std::map<std::string, Adapter> adapters_;
-  double scale_;
 };
 
 // Next-token loss, or the divergence from the dense model's distribution.
@@ -128,7 +75,7 @@ at::Tensor loss_of(const Interpreter& student, const Interpreter* teacher, const
   return (target.exp() * (target - at::log_softmax(logits, -1))).sum(-1).mean();
 }
 
-void train(const Graph& graph, Trainable& trainable, const Graph* dense, const TokenSequences& windows, const RepairOptions& options, Rng rng) {
+void train(const Graph& graph, FullWeights& trainable, const Graph* dense, const TokenSequences& windows, const RepairOptions& options, Rng rng) {
   at::AutoGradMode with_gradients(true);
   Weights weights(graph);
   const Interpreter student(graph, weights);
@@ -161,48 +108,50 @@ void check_repair(const std::string& kind, const std::map<std::string, std::stri
   } else if (kind == "bn" || (task != Task::kText && (kind == "finetune" || kind == "distill"))) {
     check_classifier_repair(kind, given);
   } else if (kind == "lora" && task != Task::kText) {
-    user_error("--repair lora is for language models; classifiers of pictures take bn, finetune or distill");
-  } else if (kind == "finetune" || kind == "lora" || kind == "distill") {
+    user_error("--repair lora is for language models; classifiers of pictures take bn, perp, finetune or distill");
+  } else if (kind == "lora") {
+    lora_options(given);
+  } else if (kind == "perp") {
+    perp_options(given);
+  } else if (kind == "finetune" || kind == "distill") {
     read_options(given);
   } else {
-    throw UserError("--repair", "kind", "none, ls, bn, lora, finetune or distill", printable(kind));
+    throw UserError("--repair", "kind", "none, ls, bn, lora, perp, finetune or distill", printable(kind));
   }
 }
 
 void check_repair(const PruneJob& job, const std::string& kind, const std::map<std::string, std::string>& given) {
   check_repair(kind, given, job.model().task);
   if (is_classifier_repair(job, kind)) check_classifier_job(job, kind);
+  if (kind == "perp") check_perp_job(job, perp_options(given));
 }
 
 std::map<std::string, std::string> repair_defaults(const std::string& kind, Task task) {
   const auto text = [](auto value) { return fmt::format("{}", value); };
   if (kind == "none") return {};
   if (kind == "ls") return {{"damp", text(LeastSquaresOptions().damp)}, {"iterations", text(LeastSquaresOptions().iterations)}};
+  if (kind == "perp") return perp_defaults();
   if (kind == "bn" || task != Task::kText) return classifier_repair_defaults(kind);
+  if (kind == "lora") return lora_defaults();
   const RepairOptions options;
-  std::map<std::string, std::string> all = {{"steps", text(options.steps)}, {"batch", text(options.batch)}, {"lr", text(options.lr)}};
-  if (kind == "lora") all.insert({{"rank", text(options.rank)}, {"alpha", text(options.alpha)}});
-  return all;
+  return {{"steps", text(options.steps)}, {"batch", text(options.batch)}, {"lr", text(options.lr)}};
 }
 
 void repair_model(PruneJob& job, const std::string& kind, const std::map<std::string, std::string>& given) {
   check_repair(job, kind, given);
   if (is_classifier_repair(job, kind)) return repair_classifier(job, kind, given);
   if (kind == "ls") return repair_by_least_squares(job, least_squares_options(given));
+  if (kind == "lora") return repair_by_perp(job, lora_options(given));
+  if (kind == "perp") return repair_by_perp(job, perp_options(given));
   const RepairOptions options = read_options(given);
   std::map<std::string, at::Tensor> masks;
   for (const auto& [name, mask] : job.masks()) masks[name] = bool_mask(mask);
   const int64_t length = options.length ? options.length : std::min<int64_t>(job.model().context_length, 512);
   const TokenSequences windows = job.windows(INT32_MAX, length);
   const std::optional<Model> dense = kind == "distill" ? std::optional(job.open_dense()) : std::nullopt;
-  std::unique_ptr<Trainable> trainable;
-  if (kind == "lora") {
-    trainable = std::make_unique<LowRank>(job.graph(), masks, options, job.rng("repair/adapters"));
-  } else {
-    trainable = std::make_unique<FullWeights>(job.graph(), masks);
-  }
-  train(job.graph(), *trainable, dense ? &dense->graph : nullptr, windows, options, job.rng("repair/batches"));
-  for (const auto& [name, value] : trainable->merged()) {
+  FullWeights weights(job.graph(), masks);
+  train(job.graph(), weights, dense ? &dense->graph : nullptr, windows, options, job.rng("repair/batches"));
+  for (const auto& [name, value] : weights.merged()) {
     auto& parameter = job.graph().parameter(name);
     parameter.assign(from_torch(value, parameter.dtype()));
   }

@@ -10,11 +10,11 @@ namespace espalier {
 
 class PruneJob;
 
-// kind: "finetune" (all weights), "lora" (low-rank adapters on every Linear of the blocks, merged at the end), "distill"
-// (all weights against the dense model's distribution), "ls" (least_squares.h: no training), "bn" (batch_norm.h: new
-// running statistics). finetune and distill of classifiers of pictures, and bn: classifier.h. The method's masks are
-// kept: removed weights stay zero. Options ("repair.NAME" on the command line): of text models steps, lr, rank, alpha,
-// batch, length of the trained ones, damp and iterations of ls; of classifiers see classifier.h. Nothing is
+// kind: "finetune" (all weights), "lora" and "perp" (perp.h: few parameters, among them low-rank adapters that are merged
+// at the end), "distill" (all weights against the dense model's distribution), "ls" (least_squares.h: no training), "bn"
+// (batch_norm.h: new running statistics). finetune and distill of classifiers of pictures, and bn: classifier.h. The
+// method's masks are kept: removed weights stay zero. Options ("repair.NAME" on the command line): of text models steps,
+// lr, batch, length of finetune and distill, damp and iterations of ls; of the others see their headers. Nothing is
 // checkpointed: a resumed run repairs anew, to the same bits.
 void repair_model(PruneJob& job, const std::string& kind, const std::map<std::string, std::string>& options);
 
