@@ -1,5 +1,6 @@
-// Trains the embedded model of assets/ from a folder of public-domain books: vocabulary, initial weights, training,
-// comparison with an n-gram model, calibration and evaluation text. assets/README.md states the command.
+// Trains the embedded language models of assets/ from a folder of public-domain books: vocabulary, initial weights,
+// training, comparison with an n-gram model, calibration and evaluation text. With --stages, on texts that must be
+// searched (retrieval_mix.h) of growing length. assets/README.md states the commands.
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
@@ -18,16 +19,36 @@
 #include "espalier/lab/training/fresh_model.h"
 #include "espalier/lab/training/language_model.h"
 #include "espalier/lab/training/ngram.h"
+#include "espalier/lab/training/retrieval_mix.h"
 
 namespace espalier {
 namespace {
 
+struct Stage {
+  int64_t length, batch, steps;
+};
+
 struct Options {
   std::filesystem::path books, out;
+  std::vector<std::string> stages;  // LENGTHxBATCHxSTEPS
+  
   LlamaShape shape;
   LanguageTraining training;
   int threads = 2;
 };
+
+std::vector<Stage> stages_of(const Options& options) {
+  std::vector<Stage> stages;
+  for (const auto& text : options.stages) {
+    Stage stage{};
+    char end = 0;
+    if (std::sscanf(text.c_str(), "%ldx%ldx%ld%c", &stage.length, &stage.batch, &stage.steps, &end) != 3 || stage.length < 1 || stage.batch < 1 || stage.steps < 1)
+      throw UserError("--stages", "stage", "LENGTHxBATCHxSTEPS", text);
+    if (stage.length > options.shape.context) throw UserError("--stages", "length", fmt::format("at most the context {}", options.shape.context), fmt::format("{}", stage.length));
+    stages.push_back(stage);
+  }
+  return stages;
+}
 
 std::vector<std::string> read_split(const std::filesystem::path& books, const std::string& split) {
   std::vector<std::string> texts;
@@ -79,7 +100,9 @@ void train(const Options& options) {
   const auto train_texts = read_split(options.books, "train"), valid_texts = read_split(options.books, "valid"),
              test_texts = read_split(options.books, "test");
   const std::string all_train = joined(train_texts), all_test = joined(test_texts);
-  write_tokenizer(train_bpe(all_train, static_cast<size_t>(options.shape.vocab)), options.out);
+  const auto stages = stages_of(options);
+  const bool retrieval = !stages.empty();
+  write_tokenizer(train_bpe(all_train, static_cast<size_t>(options.shape.vocab), retrieval), options.out);
   write_fresh_llama(options.shape, options.training.seed, options.out);
   const auto tokenizer = Tokenizer::load(options.out);
   const auto tokens = encode(*tokenizer, train_texts);
@@ -90,16 +113,40 @@ void train(const Options& options) {
   const auto some_valid = windows_of({valid_tokens.begin(), valid_tokens.begin() + 16384}, options.shape.context, options.shape.context);
   Json curve = Json::array();
   auto report = [&](const TrainingReport& r) {
-    fmt::print("step {} loss {:.4f} ({:.0f} tokens/s)\n", r.step, r.loss, r.tokens_per_second);
+    if (retrieval) {
+      fmt::print("step {} loss {:.4f}, fetched {:.4f}, {:.3f} right ({:.0f} tokens/s)\n", r.step, r.loss, r.fetch_loss, r.fetch_accuracy, r.tokens_per_second);
+      curve.push_back({r.step, r.loss, r.fetch_loss, r.fetch_accuracy});
+    } else {
+      fmt::print("step {} loss {:.4f} ({:.0f} tokens/s)\n", r.step, r.loss, r.tokens_per_second);
+      curve.push_back({r.step, r.loss});
+    }
     std::fflush(stdout);
-    curve.push_back({r.step, r.loss});
   };
   auto save = [&](const Graph& graph) {
     const Quality quality = measure_quality(graph, some_valid, options.shape.context, options.shape.context);
     fmt::print("validation {:.4f} nats/token\n", quality.nats_per_token);
     save_weights(graph, DType::kF32, options.out / "model.safetensors.f32");
   };
-  train_language_model(model.graph, tokens, options.training, report, save);
+  LanguageTraining training = options.training;
+  int64_t tokens_seen = training.steps * training.batch * training.length;
+  if (retrieval) {
+    RetrievalMix mix(tokenizer, tokens, training.seed);
+    std::vector<const Stage*> stage_of;
+    tokens_seen = 0;
+    for (const Stage& stage : stages) {
+      stage_of.insert(stage_of.end(), static_cast<size_t>(stage.steps), &stage);
+      tokens_seen += stage.steps * stage.batch * stage.length;
+    }
+    training.steps = static_cast<int64_t>(stage_of.size());
+    training.save_every = 1000;
+    const auto next = [&](int64_t step) {
+      const Stage& stage = *stage_of[static_cast<size_t>(step)];
+      return mix.next(stage.batch, stage.length);
+    };
+    train_language_model(model.graph, next, training, report, save);
+  } else {
+    train_language_model(model.graph, tokens, training, report, save);
+  }
 
   save_weights(model.graph, DType::kBF16, options.out / "model.safetensors");
   std::filesystem::remove(options.out / "model.safetensors.f32");
@@ -116,8 +163,8 @@ void train(const Options& options) {
   for (int order = 3; order <= 6; ++order) ngram[std::to_string(order)] = ngram_bits_per_byte(all_train, all_test, order);
   const Json result = {
       {"parameters", model.graph.parameter_count()},
-      {"training", {{"bytes", all_train.size()}, {"tokens", tokens.size()}, {"tokens_seen", options.training.steps * options.training.batch * options.training.length},
-                    {"steps", options.training.steps}, {"batch", options.training.batch}, {"length", options.training.length},
+      {"training", {{"bytes", all_train.size()}, {"tokens", tokens.size()}, {"tokens_seen", tokens_seen},
+                    {"steps", training.steps}, {"batch", training.batch}, {"length", training.length}, {"stages", options.stages},
                     {"learning_rate", options.training.learning_rate}, {"seed", options.training.seed}, {"threads", options.threads}, {"seconds", seconds}}},
       {"valid_nats_per_token", valid.nats_per_token},
       {"test_nats_per_token", test.nats_per_token},
@@ -126,8 +173,10 @@ void train(const Options& options) {
       {"ngram_test_bits_per_byte", ngram},
       {"curve", curve}};
   write_file_atomically(options.out / "training.json", result.dump(1) + "\n");
-  write_file_atomically(options.out / "calibration.txt", excerpt(valid_texts.at(0), 20000, 50000) + excerpt(valid_texts.at(1), 20000, 50000));
-  write_file_atomically(options.out / "evaluation.txt", excerpt(test_texts.at(0), 20000, 50000) + excerpt(test_texts.at(1), 20000, 50000));
+  if (!retrieval) {
+    write_file_atomically(options.out / "calibration.txt", excerpt(valid_texts.at(0), 20000, 50000) + excerpt(valid_texts.at(1), 20000, 50000));
+    write_file_atomically(options.out / "evaluation.txt", excerpt(test_texts.at(0), 20000, 50000) + excerpt(test_texts.at(1), 20000, 50000));
+  }
   fmt::print("test: {:.3f} bits/byte, n-gram: {}\n", result["test_bits_per_byte"].get<double>(), ngram.dump());
 }
 
@@ -146,6 +195,11 @@ int main(int argc, char** argv) {
   app.add_option("--vocab", options.shape.vocab, "Vocabulary size")->capture_default_str();
   app.add_option("--hidden", options.shape.hidden, "Width")->capture_default_str();
   app.add_option("--layers", options.shape.layers, "Blocks")->capture_default_str();
+  app.add_option("--heads", options.shape.heads, "Query heads")->capture_default_str();
+  app.add_option("--kv-heads", options.shape.kv_heads, "Key and value heads")->capture_default_str();
+  app.add_option("--deviation", options.shape.deviation, "Of initial matrices; 1 / sqrt(width) trains small models sooner")->capture_default_str();
+  app.add_option("--context", options.shape.context, "Positions")->capture_default_str();
+  app.add_option("--stages", options.stages, "LENGTHxBATCHxSTEPS,…: train to retrieve, on texts of these lengths, instead of --steps")->delimiter(',');
   app.add_option("--ffn", options.shape.ffn, "MLP width")->capture_default_str();
   app.add_option("--seed", options.training.seed, "Seed")->capture_default_str();
   app.add_option("--threads", options.threads, "Threads")->capture_default_str();

@@ -30,10 +30,10 @@ std::vector<TensorSpec> tensor_specs(const LlamaShape& s) {
   return specs;
 }
 
-Tensor initial_value(const TensorSpec& spec, int64_t layers, uint64_t seed) {
+Tensor initial_value(const TensorSpec& spec, const LlamaShape& shape, uint64_t seed) {
   Tensor tensor(spec.dtype, spec.shape);
   const bool residual = spec.name.ends_with("o_proj.weight") || spec.name.ends_with("down_proj.weight");
-  const double deviation = residual ? 0.02 / std::sqrt(2.0 * static_cast<double>(layers)) : 0.02;
+  const double deviation = shape.deviation / (residual ? std::sqrt(2.0 * static_cast<double>(shape.layers)) : 1);
   Rng rng(seed, "initial weights/" + spec.name);
   for (float& value : tensor.mutable_as<float>())
     value = spec.shape.size() == 1 ? 1.0f : static_cast<float>(deviation * rng.normal());
@@ -80,13 +80,13 @@ void write_fresh_llama(const LlamaShape& s, uint64_t seed, const std::filesystem
                        {"mlp_bias", false},
                        {"bos_token_id", 0},
                        {"eos_token_id", 0},
-                       {"initializer_range", 0.02},
+                       {"initializer_range", s.deviation},
                        {"use_cache", true},
                        {"torch_dtype", "float32"}};
   write_file_atomically(directory / "config.json", config.dump(1) + "\n");
   const auto specs = tensor_specs(s);
   SafetensorsWriter writer(directory / "model.safetensors", specs);
-  for (const auto& spec : specs) writer.write(spec.name, initial_value(spec, s.layers, seed));
+  for (const auto& spec : specs) writer.write(spec.name, initial_value(spec, s, seed));
   writer.commit();
 }
 
