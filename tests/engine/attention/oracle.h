@@ -96,7 +96,7 @@ inline Run run_sequence(const Oracle& oracle, const AttentionRequest& request, c
     in.q_stride = in.out_stride = layer.heads * layer.head_size, in.k_stride = in.v_stride = layer.kv_heads * layer.head_size;
     in.q = oracle.q.data() + done * in.q_stride, in.k = oracle.k.data() + done * in.k_stride, in.v = oracle.v.data() + done * in.v_stride;
     in.out = run.out.data() + done * in.out_stride, in.tokens = n;
-    run.sequence->begin_forward(n, threads);
+    run.sequence->begin_forward(n, threads, std::vector<int32_t>(static_cast<size_t>(n)));
     team.run([&](int rank) {
       for (int l = 0; l < layers; ++l) {
         run.sequence->attend(l, in, {&team, rank});

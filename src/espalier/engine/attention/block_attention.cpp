@@ -277,7 +277,7 @@ void BlockRows::start_tile(RowTile& tile) const {
 
 int64_t BlockRows::fill_tile(RowTile& tile, const PageList& pages, const KvPage& page, uint64_t seen, int64_t from, BlockCounts& counts) const {
   const KvLayout& l = pages.cache->layout(pages.layer);
-  const int32_t* positions = pages.cache->positions(pages.layer, page);
+  const auto* positions = reinterpret_cast<const int32_t*>(page.memory + l.positions);
   const bool alike = std::all_of(masks_.begin(), masks_.begin() + count_, [&](uint64_t m) { return m == masks_[0]; });
   uint64_t copied = 0;
   while (tile.count < kScoreStride) {
@@ -333,7 +333,8 @@ void BlockRows::take_in_tile(const PageList& pages, const RowTile& tile, const R
 // Two tiles, so that memory is asked for one while the other is worked on.
 BlockCounts BlockRows::attend_rows(const PageList& pages, const PageMasks& masks) {
   const KvHead& head = pages.cache->head(pages.layer, pages.kv_head);
-  const auto size = static_cast<uint64_t>(pages.cache->layout(pages.layer).head_size);
+  const KvLayout& l = pages.cache->layout(pages.layer);
+  const auto size = static_cast<uint64_t>(l.head_size);
   const float* q = prepared(pages, q_, prepared_q_);
   BlockCounts counts;
   RowTile *filling = &row_tiles_[0], *full = nullptr;
@@ -341,7 +342,7 @@ BlockCounts BlockRows::attend_rows(const PageList& pages, const PageMasks& masks
   for (int64_t i = next_page(head, pages.begin - 1, pages.end); i < pages.end; i = next_page(head, i, pages.end)) {
     const KvPage& page = head.pages[static_cast<size_t>(i)];
     if (!masks.may_read(page)) continue;
-    const uint64_t seen = visible(masks, page, pages.cache->positions(pages.layer, page), hidden_);
+    const uint64_t seen = visible(masks, page, reinterpret_cast<const int32_t*>(page.memory + l.positions), hidden_);
     if (seen == 0) continue;
     const uint64_t pairs = pairs_of(masks_.data(), count_);
     counts.pairs += pairs, counts.value_pairs += pairs, counts.key_multiplies += pairs * size;

@@ -40,7 +40,7 @@ void gather_keys(const RowGather& from, std::byte* keys) {
       for (int r = 0; r < kLanes; ++r) {
         const int64_t j = first + r;
         x[r] = j < from.count ? load(from.rows[j] + u * 4) : _mm256_setzero_si256();
-        if (u % 16 == 0 && j < from.next_count) _mm_prefetch(reinterpret_cast<const char*>(from.next[j]) + u * 4, _MM_HINT_T0);
+        if (u % 16 == 0 && j < from.next_count) _mm_prefetch(reinterpret_cast<const char*>(from.next[j]) + u * 4, _MM_HINT_T1);
       }
       transpose(x);
       for (int c = 0; c < here; ++c) _mm256_storeu_si256(reinterpret_cast<__m256i*>(keys + ((u + c) * kScoreStride + first) * 4), x[c]);
@@ -73,7 +73,7 @@ void gather_values(const RowGather& from, std::byte* values) {
   for (int64_t j = 0; j < from.count; j += group) {
     const int n = static_cast<int>(from.count - j < group ? from.count - j : group);
     for (int64_t i = j; i < j + group && i < from.next_count; ++i)
-      for (int64_t b = 0; b < bytes; b += 64) _mm_prefetch(reinterpret_cast<const char*>(from.next[i]) + from.values + b, _MM_HINT_T0);
+      for (int64_t b = 0; b < bytes; b += 64) _mm_prefetch(reinterpret_cast<const char*>(from.next[i]) + from.values + b, _MM_HINT_T1);
     interleave<group>(from.rows + j, n, from.values, from.width, values + j / group * from.width * 4);
   }
 }

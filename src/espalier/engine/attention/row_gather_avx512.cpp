@@ -49,7 +49,7 @@ void gather_keys(const RowGather& from, std::byte* keys) {
       for (int r = 0; r < kLanes; ++r) {
         const int64_t j = first + r;
         x[r] = j < from.count ? _mm512_maskz_loadu_epi32(mask, from.rows[j] + u * 4) : _mm512_setzero_si512();
-        if (j < from.next_count) _mm_prefetch(reinterpret_cast<const char*>(from.next[j]) + u * 4, _MM_HINT_T0);
+        if (j < from.next_count) _mm_prefetch(reinterpret_cast<const char*>(from.next[j]) + u * 4, _MM_HINT_T1);
       }
       transpose(x);
 #pragma GCC unroll 16
@@ -85,7 +85,7 @@ void gather_values(const RowGather& from, std::byte* values) {
   for (int64_t j = 0; j < from.count; j += group) {
     const int n = static_cast<int>(from.count - j < group ? from.count - j : group);
     for (int64_t i = j; i < j + group && i < from.next_count; ++i)
-      for (int64_t b = 0; b < bytes; b += 64) _mm_prefetch(reinterpret_cast<const char*>(from.next[i]) + from.values + b, _MM_HINT_T0);
+      for (int64_t b = 0; b < bytes; b += 64) _mm_prefetch(reinterpret_cast<const char*>(from.next[i]) + from.values + b, _MM_HINT_T1);
     interleave<group>(from.rows + j, n, from.values, from.width, values + j / group * from.width * 4);
   }
 }
