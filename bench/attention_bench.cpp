@@ -1,10 +1,17 @@
-// Decoding with a long cache: what attention reads beside what memory gives. Two layers of 32 query heads over 8 KV heads
-// of 64, random keys and values; every figure in turns with a pass over memory, medians compared.
+// Decoding with a long cache: what attention reads beside what memory gives, and attention policies beside dense attention.
+// Two layers of 32 query heads over 8 KV heads of 64, random keys and values; figures are taken in turns, medians compared.
 //   attention_bench --benchmark_filter='bf16/tokens:32768'
+//   attention_bench --benchmark_filter='policy/fp32' [--model DIR: of that shape, for 05-specontext]
 #include <benchmark/benchmark.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <cmath>
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,52 +28,101 @@ using namespace espalier;
 constexpr int kLayers = 2, kSteps = 41;
 constexpr int64_t kHeads = 32, kKvHeads = 8, kHeadSize = 64, kPiece = 256;
 
-// Dense for single tokens; prompts see themselves alone, so that a cache is filled in no time.
+// A policy for single tokens; prompts see next to nothing, so that a cache is filled in no time. Times what selects.
 class FilledCache : public AttentionPolicy {
  public:
-  FilledCache() { needs_.select = true; }
+  explicit FilledCache(const PolicyContext& c) : inner_(make_policy(asked, c.layers, c.capacity)), needs_(inner_->needs()) {
+    selects_ = needs_.select;
+    needs_.select = true, needs_.steps_alone = false;
+  }
   const PolicyNeeds& needs() const override { return needs_; }
+  void begin_sequence(PagedKvCache& cache) override { inner_->begin_sequence(cache); }
+  void read_tokens(std::span<const int32_t> ids) override { inner_->read_tokens(ids); }
+  void before_forward(PagedKvCache& cache, int64_t position, int64_t tokens) override {
+    step_ = tokens == 1;
+    inner_->before_forward(cache, position, tokens);
+  }
+  void before_layers(const TeamRank& team) override {
+    const Clock clock{nanoseconds_};
+    inner_->before_layers(team);
+  }
+  void before_layer(PagedKvCache& cache, int layer) override { inner_->before_layer(cache, layer); }
+  void on_append(PagedKvCache& cache, const AppendedTokens& tokens) override { inner_->on_append(cache, tokens); }
   uint64_t select(const SelectQuery& query, Selection& selection) const override {
-    selection.kind = query.rows == 1 ? Selection::Kind::kAll : Selection::Kind::kTokens;
-    selection.window = 1;
+    if (step_ && !selects_) return 0;  // everything that is kept
+    if (step_) {
+      const Clock clock{nanoseconds_};
+      return inner_->select(query, selection);
+    }
+    selection.kind = Selection::Kind::kTokens;
+    selection.window = needs_.selection.positions == Selection::Positions::kPacked ? 0 : 1;
     return 0;
   }
+  RowCopies row_copies(int layer, int64_t kv_head) const override { return inner_->row_copies(layer, kv_head); }
+  void after_attention(PagedKvCache& cache, const AttentionStatistics& s) override { inner_->after_attention(cache, s); }
+  void end_chunk(PagedKvCache& cache, int layer, int64_t length) override { inner_->end_chunk(cache, layer, length); }
+
+  double selecting() const { return static_cast<double>(nanoseconds_.load()) * 1e-9; }  // of all threads together
+  static AttentionRequest asked;
 
  private:
+  // Adds the time of its life.
+  struct Clock {
+    std::atomic<int64_t>& sum;
+    std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
+    ~Clock() { sum += (std::chrono::steady_clock::now() - start).count(); }
+  };
+
+  std::unique_ptr<AttentionPolicy> inner_;
   PolicyNeeds needs_;
+  bool selects_ = false, step_ = false;
+  mutable std::atomic<int64_t> nanoseconds_{0};
 };
-const RegisterPolicy registered({"filled-cache", "a filled cache", 2026, "dense decoding behind a prompt that costs nothing", {},
-                                 [](const PolicyContext&) -> std::unique_ptr<AttentionPolicy> { return std::make_unique<FilledCache>(); }});
+AttentionRequest FilledCache::asked;
+const RegisterPolicy registered({"filled-cache", "a filled cache", 2026, "decoding behind a prompt that costs nothing", {},
+                                 [](const PolicyContext& c) -> std::unique_ptr<AttentionPolicy> { return std::make_unique<FilledCache>(c); }});
 
 class Decoding {
  public:
-  Decoding(KvCodec codec, int64_t tokens, int threads) : team_(threads) {
+  Decoding(const AttentionRequest& asked, int64_t tokens, int threads) : team_(threads), ids_(kPiece, 1) {
     AttentionLayer layer;
     layer.heads = kHeads, layer.kv_heads = kKvHeads, layer.head_size = kHeadSize, layer.scale = 0.125;
+    for (int64_t i = 0; i < kHeadSize / 2; ++i)
+      layer.inverse_frequency.push_back(std::pow(500000.0, -2.0 * static_cast<double>(i) / static_cast<double>(kHeadSize)));
     AttentionRequest request;
-    request.policy = "filled-cache", request.codec = codec;
+    request.policy = "filled-cache", request.codec = asked.codec;
+    FilledCache::asked = asked;
     sequence_ = std::make_unique<AttentionSequence>(std::make_shared<const std::vector<AttentionLayer>>(kLayers, layer), request, tokens + kSteps);
     Rng rng(1, "bench");
     q_.resize(kPiece * kHeads * kHeadSize), out_.resize(q_.size()), kv_.resize(kPiece * kKvHeads * kHeadSize);
     for (auto* list : {&q_, &kv_})
       for (float& x : *list) x = static_cast<float>(rng.normal());
-    for (int64_t done = 0; done < tokens; done += kPiece) forward(std::min(kPiece, tokens - done));
+    for (int64_t done = 0; done < tokens; done += kPiece) {
+      for (int32_t& id : ids_) id = static_cast<int32_t>(rng.below(1000));
+      forward(std::min(kPiece, tokens - done));
+    }
   }
 
-  double step() {
+  struct Step {
+    double seconds, selecting;
+  };
+  Step step() {
+    const double before = policy().selecting();
     const auto start = std::chrono::steady_clock::now();
     forward(1);
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return {seconds, (policy().selecting() - before) / team_.size()};
   }
-  double bytes() const { return static_cast<double>(sequence_->counters().fast_bytes); }
+  double bytes() const { return static_cast<double>(sequence_->counters().fast_bytes + sequence_->counters().slow_bytes); }
   Team& team() { return team_; }
 
  private:
+  const FilledCache& policy() const { return dynamic_cast<const FilledCache&>(sequence_->policy()); }
   void forward(int64_t tokens) {
     AttentionInput in;
     in.q = q_.data(), in.k = in.v = kv_.data(), in.out = out_.data(), in.tokens = tokens;
     in.q_stride = in.out_stride = kHeads * kHeadSize, in.k_stride = in.v_stride = kKvHeads * kHeadSize;
-    sequence_->begin_forward(tokens, team_.size());
+    sequence_->begin_forward(tokens, team_.size(), std::span(ids_).first(static_cast<size_t>(tokens)));
     team_.run([&](int rank) {
       for (int layer = 0; layer < kLayers; ++layer) {
         sequence_->attend(layer, in, {&team_, rank});
@@ -77,17 +133,24 @@ class Decoding {
   }
 
   Team team_;
+  std::vector<int32_t> ids_;
   std::unique_ptr<AttentionSequence> sequence_;
   std::vector<float> q_, kv_, out_;
 };
 
+AttentionRequest dense_request(KvCodec codec) {
+  AttentionRequest request;
+  request.codec = codec;
+  return request;
+}
+
 void decode(benchmark::State& state, KvCodec codec, int64_t tokens, int threads) {
   static MemoryStream stream;
-  Decoding decoding(codec, tokens, threads);
+  Decoding decoding(dense_request(codec), tokens, threads);
   const double before = decoding.bytes();
   std::vector<double> steps, passes;
   for ([[maybe_unused]] auto unused : state) {
-    steps.push_back(decoding.step());
+    steps.push_back(decoding.step().seconds);
     passes.push_back(stream.pass(decoding.team()));
     state.SetIterationTime(steps.back());
   }
@@ -98,16 +161,70 @@ void decode(benchmark::State& state, KvCodec codec, int64_t tokens, int threads)
   state.counters["times_limit"] = median(steps) / (read / bandwidth);
 }
 
+// A policy and dense attention step by step in turns. bytes: counted, dense / policy; time: likewise, without selecting;
+// follows: time / bytes.
+void compare(benchmark::State& state, const AttentionRequest& request, int64_t tokens, int threads) {
+  Decoding dense(dense_request(request.codec), tokens, threads), policy(request, tokens, threads);
+  const double dense_before = dense.bytes(), before = policy.bytes();
+  std::vector<double> dense_steps, attending, selecting;
+  for ([[maybe_unused]] auto unused : state) {
+    dense_steps.push_back(dense.step().seconds);
+    const Decoding::Step step = policy.step();
+    attending.push_back(step.seconds - step.selecting), selecting.push_back(step.selecting);
+    state.SetIterationTime(step.seconds);
+  }
+  const double bytes = (dense.bytes() - dense_before) / (policy.bytes() - before), time = median(dense_steps) / median(attending);
+  state.counters["dense_ms"] = median(dense_steps) * 1e3;
+  state.counters["attention_ms"] = median(attending) * 1e3;
+  state.counters["selection_ms"] = median(selecting) * 1e3;
+  state.counters["bytes"] = bytes;
+  state.counters["time"] = time;
+  state.counters["follows"] = time / bytes;
+}
+
+// 2,048 of 32,768 tokens each.
+std::vector<AttentionRequest> policies_of(const std::string& model) {
+  std::vector<AttentionRequest> list;
+  const auto add = [&](const std::string& id, std::map<std::string, std::string> options) {
+    AttentionRequest request;
+    request.policy = id, request.options = std::move(options), request.model = model, request.trained = 131072;
+    list.push_back(request);
+  };
+  if (!model.empty()) add("05-specontext", {{"budget", "2048"}});
+  add("19-duoattention", {{"sparsity", "1"}, {"sink", "64"}, {"recent", "1984"}});
+  add("28-longheads", {{"attention", "2048"}, {"chunk", "256"}, {"per", "group"}});
+  for (const char* per : {"group", "head"})
+    add("29-hip", {{"budget", "1776"}, {"window", "256"}, {"sink", "16"}, {"dense_layers", "0"}, {"per", per}});
+  add("36-s2-attention", {{"local_blocks", "16"}, {"vert_stride", "32"}, {"dense_period", "0"}});
+  return list;
+}
+
+constexpr std::pair<const char*, KvCodec> kCodecs[] = {{"fp32", KvCodec::kF32}, {"bf16", KvCodec::kBF16}, {"int8", KvCodec::kI8}};
+
+void add_benchmark(const std::string& name, const std::function<void(benchmark::State&)>& run) {
+  benchmark::RegisterBenchmark(name.c_str(), run)->UseManualTime()->Iterations(kSteps)->Unit(benchmark::kMillisecond);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  for (const auto& [name, codec] : std::vector<std::pair<std::string, KvCodec>>{{"fp32", KvCodec::kF32}, {"bf16", KvCodec::kBF16}, {"int8", KvCodec::kI8}})
-    for (const int64_t tokens : {4096, 32768})
-      for (const int threads : {1, 2}) {
-        const std::string full = name + "/tokens:" + std::to_string(tokens) + "/threads:" + std::to_string(threads);
-        benchmark::RegisterBenchmark(full.c_str(), [=](benchmark::State& state) { decode(state, codec, tokens, threads); })
-            ->UseManualTime()->Iterations(kSteps)->Unit(benchmark::kMillisecond);
+  std::string model;
+  if (argc > 2 && std::string(argv[1]) == "--model") {
+    model = argv[2];
+    argv[2] = argv[0], argv += 2, argc -= 2;
+  }
+  for (const auto& [name, codec] : kCodecs)
+    for (const int threads : {1, 2}) {
+      for (const int64_t tokens : {4096, 32768})
+        add_benchmark(fmt::format("{}/tokens:{}/threads:{}", name, tokens, threads),
+                      [codec = codec, tokens, threads](benchmark::State& state) { decode(state, codec, tokens, threads); });
+      for (AttentionRequest request : policies_of(model)) {
+        request.codec = codec;
+        const auto per = request.options.find("per");
+        add_benchmark(fmt::format("policy/{}/{}{}/threads:{}", name, request.policy, per == request.options.end() ? "" : "-" + per->second, threads),
+                      [=](benchmark::State& state) { compare(state, request, 32768, threads); });
       }
+    }
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   benchmark::RunSpecifiedBenchmarks();
