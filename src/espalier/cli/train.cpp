@@ -37,35 +37,24 @@ class TrainVerb : public Verb {
     add_text(app, "--dense", request_.dense, "MODEL", "with --control: the model before pruning");
     add_text(app, "-o,--out", request_.out, "OUT", "directory of the result, or an .onnx file");
     app.add_flag("--force", request_.force, "replace an existing result");
-    add_text(app, "--resume", resumed_, "OUT", "go on with the run of this result, with all that it was started with");
+    resume_ = add_text(app, "--resume", resumed_, "OUT", "go on with the run of this result (by default --out's); it knows with what it was started");
+    resume_->expected(0, 1);
   }
 
   bool complete(CLI::App&) override {
+    if (resume_->count() > 0 && resumed_.empty()) resumed_ = request_.out;
+    if (resume_->count() > 0 && resumed_.empty()) user_error("--resume: name the result whose run shall go on");
     if (!resumed_.empty() && model_.empty()) {
       model_ = (std::filesystem::path(resumed_ + ".partial") / "recipe.yaml").string();
       if (!std::filesystem::exists(model_)) user_error("--resume: {} is no unfinished run: there is no {}", resumed_, model_);
     }
-    if (is_recipe(model_) && request_.recipe.empty()) {
-      request_ = read_train_recipe(model_);
-      return true;
-    }
-    if (request_.recipe.empty()) request_.model = model_;
-    if (!step_.method.empty()) {
-      step_.options = parse_settings(settings_);
-      request_.methods.push_back(step_);
-    } else if (!settings_.empty() || step_.sparsity) {
-      user_error("{}: needs --method; settings of the training go to --training", settings_.empty() ? "--sparsity" : "--set");
-    }
-    for (const auto& [name, value] : parse_settings(training_)) request_.training[name] = value;
-    if (!resumed_.empty()) {
-      if (!request_.out.empty() && request_.out != resumed_) user_error("--out: {} is not the run that --resume names, {}", request_.out, resumed_);
-      request_.out = resumed_;
-      request_.resume = true;
-    }
-    return false;
+    if (!is_recipe(model_)) return false;
+    request_ = read_train_recipe(model_);
+    return true;
   }
 
   Json run() override {
+    apply_options();
     if (request_.model.empty()) user_error("MODEL: missing; `espalier models` lists the embedded ones");
     if (request_.out.empty()) user_error("--out: missing: where shall the result go?");
     if (!request_.control.empty() && request_.dense.empty()) user_error("--control: needs --dense, the model before pruning");
@@ -79,8 +68,25 @@ class TrainVerb : public Verb {
   std::string text(const Json& result) override;
 
  private:
+  // What was said beside a recipe comes on top of it.
+  void apply_options() {
+    if (request_.recipe.empty()) request_.model = model_;
+    if (!step_.method.empty()) {
+      step_.options = parse_settings(settings_);
+      request_.methods.push_back(step_);
+    } else if (!settings_.empty() || step_.sparsity) {
+      user_error("{}: needs --method; settings of the training go to --training", settings_.empty() ? "--sparsity" : "--set");
+    }
+    for (const auto& [name, value] : parse_settings(training_)) request_.training[name] = value;
+    if (resumed_.empty()) return;
+    if (!request_.out.empty() && request_.out != resumed_) user_error("--out: {} is not the run that --resume names, {}", request_.out, resumed_);
+    request_.out = resumed_;
+    request_.resume = true;
+  }
+
   TrainRequest request_;
   StepRequest step_;
+  CLI::Option* resume_ = nullptr;
   std::string model_, resumed_;
   std::vector<std::string> settings_, training_;
 };

@@ -1,0 +1,132 @@
+// espalier train, runs and report as a user calls them.
+#include <signal.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <set>
+#include <thread>
+
+#include "espalier/core/json.h"
+#include "espalier/core/manifest.h"
+#include "espalier/core/rng.h"
+#include "tests/cli/run_program.h"
+
+namespace espalier {
+namespace {
+
+using test::espalier;
+using test::ProgramEnd;
+using test::start_espalier;
+using test::TempDir;
+
+// Each test has a run store of its own.
+class Train : public ::testing::Test {
+ protected:
+  Train() { ::setenv("ESPALIER_RUNS", (dir_ / "runs.db").c_str(), 1); }
+  ~Train() override { ::unsetenv("ESPALIER_RUNS"); }
+
+  std::string at(const std::string& name) const { return (dir_ / name).string(); }
+
+  // A few steps of the small classifier on few pictures.
+  std::vector<std::string> command(const std::string& out, std::vector<std::string> more = {}) const {
+    std::vector<std::string> all = {"train",      "espalier-fashion-cnn", "--fresh",    "--training", "steps=12",   "--training", "batch=8",
+                                    "--training", "limit=64",             "--training", "eval-limit=50", "--training", "report-every=4",
+                                    "--training", "checkpoint-every=1",   "--threads",  "1",          "-q",         "-o",         at(out)};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+
+  std::string weights_of(const std::string& out) const { return sha256_of_file(dir_ / out / "model.safetensors"); }
+
+  TempDir dir_;
+};
+
+TEST_F(Train, WritesAModelItsRecordAndItsRecipe) {
+  const ProgramEnd end = espalier(command("trained", {"--json"}));
+  ASSERT_EQ(end.exit_code, 0) << end.err;
+  const Json result = parse_json(end.out, "train");
+  EXPECT_EQ(result.at("steps"), 12);
+  EXPECT_EQ(result.at("method"), "dense");
+  EXPECT_GT(result.at("last").at("accuracy").get<double>(), 0);
+  EXPECT_EQ(result.at("before").at("params"), result.at("after").at("params"));
+  verify_manifest(dir_ / "trained");
+  EXPECT_EQ(espalier({"eval", at("trained"), "--data", "fashion-test", "--limit", "50", "--json"}).exit_code, 0);
+
+  // The stored recipe gives the same bits again.
+  const ProgramEnd again = espalier({"train", at("trained") + "/recipe.yaml", "-q", "-o", at("again")});
+  ASSERT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_EQ(weights_of("again"), weights_of("trained"));
+
+  const Json runs = parse_json(espalier({"runs", "list", "--json"}).out, "runs").at("runs");
+  ASSERT_EQ(runs.size(), 2u);
+  EXPECT_EQ(runs[0].at("status"), "done");
+  const Json shown = parse_json(espalier({"runs", "show", at("trained"), "--json"}).out, "runs");
+  EXPECT_EQ(shown.at("recipe").at("training").at("steps"), "12");
+  std::set<std::string> names;
+  for (const auto& metric : shown.at("metrics")) names.insert(metric[1].get<std::string>());
+  EXPECT_EQ(names, (std::set<std::string>{"accuracy", "hit_rate", "loss", "lr"}));
+  const Json difference = parse_json(espalier({"runs", "diff", "1", "2", "--json"}).out, "runs");
+  EXPECT_TRUE(difference.at("settings").empty()) << difference;
+
+  ASSERT_EQ(espalier({"report", at("trained"), "1", "-o", at("report.html"), "-q"}).exit_code, 0);
+  const std::string page = read_file(dir_ / "report.html", 1 << 20);
+  EXPECT_NE(page.find("<polyline"), std::string::npos);
+  EXPECT_NE(page.find("accuracy"), std::string::npos);
+}
+
+TEST_F(Train, GoesOnAfterKill9AtAnyMoment) {
+  ASSERT_EQ(espalier(command("straight")).exit_code, 0);
+  Rng rng(::getpid(), "moments");
+  for (int i = 0; i < 4; ++i) {
+    const std::string out = fmt::format("stopped{}", i);
+    const auto delay = std::chrono::milliseconds(100 + rng.below(1200));
+    const pid_t pid = start_espalier(command(out));
+    std::this_thread::sleep_for(delay);
+    ::kill(pid, SIGKILL);
+    int status = 0;
+    ::waitpid(pid, &status, 0);
+    const bool begun = std::filesystem::exists(dir_ / (out + ".partial") / "recipe.yaml");
+    const ProgramEnd resumed = begun ? espalier({"train", "--resume", at(out), "-q"}) : espalier(command(out, {"--force"}));
+    ASSERT_EQ(resumed.exit_code, 0) << resumed.err << " killed after " << delay.count() << " ms";
+    EXPECT_EQ(weights_of(out), weights_of("straight")) << "killed after " << delay.count() << " ms";
+    EXPECT_EQ(sha256_of_file(dir_ / out / "metrics.json"), sha256_of_file(dir_ / "straight" / "metrics.json"));
+    EXPECT_FALSE(std::filesystem::exists(dir_ / (out + ".partial")));
+  }
+}
+
+TEST_F(Train, ALanguageModelLearnsItsText) {
+  const std::vector<std::string> text = {"train", "espalier-tiny", "--training", "steps=3", "--training", "batch=2", "--training", "length=64",
+                                         "--training", "limit=2000", "--training", "eval-limit=200", "--threads", "1", "--json", "-o", at("lm")};
+  const ProgramEnd end = espalier(text);
+  ASSERT_EQ(end.exit_code, 0) << end.err;
+  EXPECT_GT(parse_json(end.out, "train").at("last").at("perplexity").get<double>(), 1);
+  EXPECT_EQ(espalier({"generate", at("lm"), "-p", "Once", "-n", "4"}).exit_code, 0);
+}
+
+TEST_F(Train, DistilsATeacher) {
+  const ProgramEnd end = espalier(command("student", {"--teacher", "espalier-fashion-cnn", "--training", "distill=1", "--training", "temperature=2", "--json"}));
+  ASSERT_EQ(end.exit_code, 0) << end.err;
+  ESP_EXPECT_MISTAKE(espalier(command("x", {"--training", "distill=1"})), "option distill: needs --teacher");
+  ESP_EXPECT_MISTAKE(espalier(command("x", {"--teacher", "espalier-fashion-cnn", "--training", "distill-attention=1"})), "option distill-attention");
+}
+
+TEST_F(Train, SaysWhatDoesNotFit) {
+  ESP_EXPECT_MISTAKE(espalier(command("x", {"--training", "epoch=3"})), "there is no option 'epoch' (did you mean 'epochs'?)");
+  ESP_EXPECT_MISTAKE(espalier(command("x", {"--training", "schedule=cosin"})), "one of constant, cosine, linear, steps");
+  ESP_EXPECT_MISTAKE(espalier(command("x", {"--training", "warmup=12"})), "warmup: expected fewer steps than the run's 12");
+  ESP_EXPECT_MISTAKE(espalier(command("x", {"--method", "wanda"})), "wanda prunes without a training");
+  ESP_EXPECT_MISTAKE(espalier(command("x", {"--data", "calibration.txt"})), "holds text, and");
+  ESP_EXPECT_MISTAKE(espalier(command("x", {"--set", "a=1"})), "--set: needs --method");
+  ESP_EXPECT_MISTAKE(espalier({"train", "--resume", at("none")}), "no unfinished run");
+  ESP_EXPECT_MISTAKE(espalier({"train", "espalier-tiny"}), "--out: missing");
+  write_file_atomically(dir_ / "bad.yaml", "model: espalier-tiny\ntrainin: {lr: 1}\n");
+  ESP_EXPECT_MISTAKE(espalier({"train", at("bad.yaml"), "-o", at("x")}), "unknown key 'trainin' (did you mean 'training'?)");
+  write_file_atomically(dir_ / "short.txt", "one two three");
+  ESP_EXPECT_MISTAKE(espalier({"train", "espalier-tiny", "--data", at("short.txt"), "-o", at("x")}), "fewer than two windows");
+  ESP_EXPECT_MISTAKE(espalier({"runs", "show", "99"}), "there is no run '99'");
+  ESP_EXPECT_MISTAKE(espalier({"runs", "diff", "1"}), "expected 2, found 1");
+  EXPECT_FALSE(std::filesystem::exists(dir_ / "x"));
+}
+
+}  // namespace
+}  // namespace espalier
