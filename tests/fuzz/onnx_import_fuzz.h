@@ -82,6 +82,27 @@ inline std::vector<std::string> onnx_import_seeds() {
   norm.node("Transpose", {"table"}, {"tt"}, {onnx_ints("perm", {1, 0})});
   add(norm.node("MatMul", {"n2", "tt"}, {"y"}).output("y"));
 
+  ModelBuilder attention;  // a block with packed heads, a mask and a table that blocks share
+  attention.input("x", {"n", 3, 8}).weight("qkv", {8, 24}).weight("o", {8, 8}).weight("up", {8, 6}).weight("down", {6, 8});
+  attention.ints("apart", {0, 0, 3, 2, 4}).ints("flat", {0, 0, 8}).number("scale", 0.5f).weight("bias", {2, 3, 3});
+  const std::vector<std::string> parts = {"q", "k", "v"};
+  for (size_t i = 0; i < 3; ++i) attention.ints(parts[i] + "at", {static_cast<int64_t>(i)}, true);
+  std::string stream = "x";
+  for (const std::string at : {"a.", "b."}) {
+    attention.node("MatMul", {stream, "qkv"}, {at + "p"}).node("Reshape", {at + "p", "apart"}, {at + "r"});
+    attention.node("Transpose", {at + "r"}, {at + "t"}, {onnx_ints("perm", {2, 0, 3, 1, 4})});
+    for (const auto& part : parts) attention.node("Gather", {at + "t", part + "at"}, {at + part}, {onnx_int("axis", 0)});
+    attention.node("Transpose", {at + "k"}, {at + "kt"}, {onnx_ints("perm", {0, 1, 3, 2})}).node("MatMul", {at + "q", at + "kt"}, {at + "s"});
+    attention.node("Mul", {at + "s", "scale"}, {at + "m"}).node("Add", {at + "m", "bias"}, {at + "b"});
+    attention.node("Softmax", {at + "b"}, {at + "w"}, {onnx_int("axis", -1)}).node("MatMul", {at + "w", at + "v"}, {at + "c"});
+    attention.node("Transpose", {at + "c"}, {at + "ct"}, {onnx_ints("perm", {0, 2, 1, 3})}).node("Reshape", {at + "ct", "flat"}, {at + "j"});
+    attention.node("MatMul", {at + "j", "o"}, {at + "y"}).node("Add", {stream, at + "y"}, {at + "h"});
+    attention.node("MatMul", {at + "h", "up"}, {at + "u"}).node("Relu", {at + "u"}, {at + "l"}).node("MatMul", {at + "l", "down"}, {at + "d"});
+    stream = at + "z";
+    attention.node("Add", {at + "h", at + "d"}, {stream});
+  }
+  add(attention.node("Tanh", {stream}, {"y"}).output("y"));
+
   ModelBuilder calls;
   calls.model.opset_imports.push_back({"local", 1, {}});
   OnnxFunction f;

@@ -128,6 +128,7 @@ class Compiler {
 
   void attention(const Node& node) {
     if (!node.flag_or("causal", true)) not_a_decoder(node, "attention that looks ahead");
+    if (node.inputs.size() > 3) not_a_decoder(node, "attention with a mask");
     const Operand q = in(node, 0), k = in(node, 1), v = in(node, 2);
     AttentionLayer layer;
     layer.head_size = node.integer("head_size");

@@ -117,7 +117,7 @@ TransformerModules find_modules(const Graph& graph) {
   const Flow flow(graph);
   std::set<NodeId> qkv, projection, mlp;
   for (const auto& node : graph.nodes) {
-    if (node.op == "Attention") add_attention(flow, node.inputs, node.outputs[0], qkv, projection);
+    if (node.op == "Attention") add_attention(flow, {node.inputs[0], node.inputs[1], node.inputs[2]}, node.outputs[0], qkv, projection);
     if (node.op == "Softmax") add_decomposed(flow, node, qkv, projection);
   }
   const auto free = [&](NodeId n) { return !qkv.count(n) && !projection.count(n); };

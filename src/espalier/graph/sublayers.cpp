@@ -89,6 +89,19 @@ int64_t linear_width(const Graph& graph, const Node& node, bool in) {
   const Shape& weight = graph.parameter_of(node, "weight").shape();
   return weight.at(node.flag_or("transposed", false) == in ? 0 : 1);
 }
+
+// In families V has no rotation or norm between its projection (or the split of a packed one) and the attention. In
+// imported graphs other operators may make it; then its shape tells, as it was inferred last.
+int64_t value_width(const Graph& graph, const Uses& uses, ValueId values) {
+  const NodeId producer = uses.producer[static_cast<size_t>(values)];
+  const Shape& shape = graph.values[static_cast<size_t>(values)].shape;
+  if (producer < 0) return shape.back();
+  const Node& source = graph.nodes[static_cast<size_t>(producer)];
+  if (source.op == "Linear") return linear_width(graph, source, false);
+  if (source.op != "Split") return shape.back();
+  const auto at = std::find(source.outputs.begin(), source.outputs.end(), values) - source.outputs.begin();
+  return source.integers("sizes").at(static_cast<size_t>(at));
+}
 }  // namespace
 
 std::vector<BlockWidths> block_widths(const Graph& graph) {
@@ -107,10 +120,7 @@ std::vector<BlockWidths> block_widths(const Graph& graph) {
     const auto& attention = graph.nodes[static_cast<size_t>(*sublayer.attention)];
     width.head_size = attention.integer("head_size");
     width.heads = in / width.head_size;
-    // V has no rotation or norm between its projection (or the split of a packed one) and the attention.
-    const auto& source = graph.nodes[static_cast<size_t>(uses.producer[static_cast<size_t>(attention.inputs[2])])];
-    const int64_t value_width = source.op == "Split" ? source.integers("sizes").at(2) : linear_width(graph, source, false);
-    width.kv_heads = value_width / width.head_size;
+    width.kv_heads = value_width(graph, uses, attention.inputs[2]) / width.head_size;
   }
   return widths;
 }

@@ -35,6 +35,7 @@ void erase_nodes(Graph& graph, const std::vector<uint8_t>& gone) {
 
 std::string renumbered(const std::string& name, const std::string& prefix, const BlockMap& map) {
   const size_t head = prefix.find("{}");
+  if (head == std::string::npos) return name;
   const std::string tail = prefix.substr(head + 2);
   if (name.compare(0, head, prefix, 0, head) != 0) return name;
   const size_t end = name.find_first_not_of("0123456789", head);

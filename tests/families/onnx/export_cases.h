@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "espalier/graph/ops/attention_masks.h"
 #include "tests/graph/test_graph.h"
 
 namespace espalier::test {
@@ -266,6 +267,15 @@ inline void add_attention_cases(ExportCases& c) {
   c.add("Attention_across", {"Attention",
                              {{2, 5, 8}, {2, 3, 8}, {2, 3, 8}},
                              {{"head_size", int64_t{4}}, {"scale", 1.0}, {"causal", false}}});
+  // Masks: for each head, for each window of a batch of two pictures, and conditions.
+  const auto masked = [&](const std::string& name, const std::vector<Shape>& masks, List kinds, Reals fills) {
+    std::vector<Shape> shapes{{4, 5, 8}, {4, 3, 8}, {4, 3, 8}};
+    shapes.insert(shapes.end(), masks.begin(), masks.end());
+    c.add(name, {"Attention", shapes, {{"head_size", int64_t{4}}, {"scale", 0.5}, {"causal", false}, {"masks", kinds}, {"fills", fills}}});
+  };
+  masked("Attention_masked", {{1, 2, 5, 3}}, {kAddMask}, {0});
+  masked("Attention_windows", {{2, 5, 3}, {2, 1, 5, 3}}, {kAddMask, kAddMask}, {0, 0});
+  masked("Attention_filled", {{4, 1, 1, 3}, {5, 3}}, {kFillWhere, kFillWhereNot}, {-2, -3});
   const auto rotary = [&](const std::string& name, const Reals& frequencies, double scale) {
     c.all.push_back(token_case(name, "RotaryEmbedding", {16},
                                {{"head_size", int64_t{8}}, {"inverse_frequency", frequencies}, {"scale", scale}}));

@@ -203,6 +203,7 @@ TEST(OnnxImport, TokensBeforeTheBatchStayBeforeIt) {
                          .ints("heads", {7, 2, 3})
                          .node("Reshape", {"p", "heads"}, {"h"})
                          .output("h")
+                         .output("m")  // else the Linear would do without the Reshapes
                          .import();
   infer_shapes(found.graph, {{5, 7, 6}});
   EXPECT_EQ(shape_of(found.graph, "flat"), (Shape{35, 6}));

@@ -556,6 +556,24 @@ TEST(GraphOperators, Attention) {
     c.node("Attention", {q, k, v}, attributes);
     c.check();
   });
+  each_seed("masked attention", [](Case& c) {
+    const int64_t size = c.between(1, 5), heads = c.between(1, 3), windows = c.between(1, 3), tokens = c.between(1, 70),
+                  keys = c.coin() ? tokens : c.between(1, 9), batch = windows * c.between(1, 2);
+    std::vector<std::string> inputs{c.value({batch, tokens, heads * size}), c.value({batch, keys, heads * size}),
+                                    c.value({batch, keys, heads * size})};
+    const std::vector<Shape> shapes{{windows, c.coin() ? heads : 1, c.coin() ? tokens : 1, keys},
+                                    {heads, tokens, c.coin() ? keys : 1}, {batch, 1, 1, keys}, {tokens, 1}};
+    std::vector<int64_t> kinds;
+    std::vector<double> fills;
+    for (int64_t i = c.between(1, 3); i-- > 0;) {
+      kinds.push_back(c.between(0, 2));
+      fills.push_back(-static_cast<double>(c.between(1, 4)));
+      const Shape& shape = shapes[static_cast<size_t>(c.between(0, 3))];
+      inputs.push_back(kinds.back() == 0 ? c.value(shape) : c.value(shape, DType::kBool));
+    }
+    c.node("Attention", inputs, {{"head_size", size}, {"scale", 0.4}, {"causal", c.coin() && tokens == keys}, {"masks", kinds}, {"fills", fills}});
+    c.check();
+  });
   each_seed("rotary", [](Case& c) {
     const int64_t half = c.between(1, 4), size = 2 * half + c.between(0, 2);
     std::vector<double> frequency;

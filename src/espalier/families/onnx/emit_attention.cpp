@@ -4,6 +4,7 @@
 
 #include "espalier/core/error.h"
 #include "espalier/families/onnx/export_emitter.h"
+#include "espalier/graph/ops/attention_masks.h"
 
 namespace espalier {
 namespace {
@@ -41,6 +42,26 @@ std::string repeated(OnnxEmitter& e, const std::string& x, int64_t heads, int64_
   return e.reshape(copies, {0, heads, -1, head_size});
 }
 
+// Input 3 + i does to the scores what the node says. Masks that repeat over the batch get a dim of their own.
+std::string masked(OnnxEmitter& e, std::string scores, size_t i, int64_t heads) {
+  const size_t input = 3 + i;
+  const Shape& shape = e.shape(input);
+  const auto& inputs = e.node().inputs;
+  const bool repeats = shape.size() == 4 && shape[0] != 1 &&
+                       e.shapes().signature(inputs[input], 0) != e.shapes().signature(inputs[0], 0);
+  const int64_t queries = e.shape(0).at(1), keys = e.shape(1).at(1);
+  if (repeats) scores = e.reshape(scores, {-1, shape[0], heads, queries, keys});
+  const int64_t kind = e.node().integers("masks")[i];
+  if (kind == kAddMask) {
+    scores = e.emit("Add", {scores, e.cast(e.in(input), e.type(input), e.type())});
+  } else {
+    const std::string truth = e.cast(e.in(input), e.type(input), OnnxDataType::kBool);
+    const std::string number = e.scalar(attention_fills(e.node())[i], e.type());
+    scores = kind == kFillWhere ? e.emit("Where", {truth, number, scores}) : e.emit("Where", {truth, scores, number});
+  }
+  return repeats ? e.reshape(scores, {-1, heads, queries, keys}) : scores;
+}
+
 void attention(OnnxEmitter& e) {
   const Node& node = e.node();
   const int64_t head_size = node.integer("head_size");
@@ -53,6 +74,7 @@ void attention(OnnxEmitter& e) {
   k = group == 1 ? e.transpose(k, {0, 2, 3, 1})
                  : e.transpose(repeated(e, e.transpose(k, by_head), heads, group, head_size), {0, 1, 3, 2});
   std::string scores = e.emit("MatMul", {q, k});
+  for (size_t i = 0; i + 3 < node.inputs.size(); ++i) scores = masked(e, std::move(scores), i, heads);
   if (node.flag_or("causal", true)) {
     const std::string never = e.scalar(-std::numeric_limits<double>::infinity(), e.type());
     scores = e.emit("Where", {forbidden(e, node.integer_or("window", 0)), never, scores});

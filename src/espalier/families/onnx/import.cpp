@@ -160,13 +160,29 @@ void Importer::bind_outputs() {
   }
 }
 
+void Importer::find_transformer() {
+  if (!batch_free_)
+    for (size_t i = 0; i < other_shapes_.size(); ++i) other_shapes_[i] = graph_.values[i].shape;
+  GraphGrowth growth{graph_, other_shapes_, [&](const std::string& hint) { return new_inner_value(hint); },
+                     [&](const std::string& hint) { return unique_node_name(hint); }};
+  graph_.drop_unread_nodes();
+  fuse_attention(growth);
+  graph_.drop_unread_nodes();
+  fuse_rows(growth);
+  graph_.drop_unread_nodes();
+  fuse_biases(graph_);
+  graph_.drop_unread_nodes();
+  find_blocks(growth);
+  fix_tables(graph_);
+}
+
 OnnxImport Importer::run() {
   bind_tensors(source_->model.graph, root_);
   bind_inputs();
   import_nodes(source_->model.graph.nodes, root_);
   bind_outputs();
   fuse_patterns(graph_);
-  graph_.drop_unread_nodes();
+  find_transformer();
   graph_.drop_unused_parameters();
   infer_shapes(graph_, input_shapes_);
   graph_.check();

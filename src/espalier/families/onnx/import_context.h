@@ -63,6 +63,7 @@ class Importer {
   void bind_inputs();
   Shape input_shape(const OnnxValueInfo& input) const;
   void bind_outputs();
+  void find_transformer();
   void note_symbols(const OnnxValueInfo& input, const Shape& shape, const Shape& other);
 
   // import_nodes.cpp

@@ -119,6 +119,60 @@ ValueId ordered(NodeImport& n, const char* suffix, ValueId x, const std::string&
   return from == to ? x : n.add(suffix, "Transpose", {x}, {{"perm", permutation(from, to)}});
 }
 
+// The weight's leading or trailing dims as one: [rows, columns].
+StoredPtr as_matrix(const StoredPtr& from, size_t row_dims) {
+  if (from->shape.size() == 2) return from;
+  auto to = std::make_shared<Stored>(*from);
+  const auto split = from->shape.begin() + static_cast<int64_t>(row_dims);
+  to->shape = {element_count({from->shape.begin(), split}), element_count({split, from->shape.end()})};
+  to->untransposed = nullptr;
+  to->form += fmt::format("|shape {}", to_string(to->shape));
+  to->fetch = [from, shape = to->shape] {
+    const auto owner = std::make_shared<const Tensor>(from->fetch());
+    return Tensor(owner->dtype(), shape, owner, owner->bytes());
+  };
+  return to;
+}
+
+// The last `count` dims of x become these.
+ValueId with_last_dims(NodeImport& n, const char* suffix, ValueId x, size_t rank, size_t count, Shape sizes) {
+  Shape shape(rank - count, 0);
+  shape.insert(shape.end(), sizes.begin(), sizes.end());
+  return n.add(suffix, "Reshape", {x}, {{"shape", shape}});
+}
+
+// "bnhd,hde->bne", "bnc,chd->bnhd": a Linear whose inputs or outputs have several dims; false: it is not that.
+bool einsum_linear(NodeImport& n, const std::string& a, const std::string& b, const std::string& out) {
+  const StoredPtr weight = n.stored(1);
+  if (!weight || !is_real(weight->type) || a.size() != n.rank(0) || b.size() != n.rank(1)) return false;
+  std::string left, contracted, right;
+  for (char letter : a)
+    if (b.find(letter) == std::string::npos) left += letter;
+  for (char letter : b) (a.find(letter) == std::string::npos ? right : contracted) += letter;
+  const bool out_first = b == right + contracted;
+  if ((b != contracted + right && !out_first) || out != left + right || left.empty() || contracted.empty() ||
+      right.empty() || contracted.size() + left.size() != a.size())
+    return false;
+  const Shape sizes = weight->shape;
+  for (size_t i = 0; i < b.size(); ++i) {
+    const size_t at = a.find(b[i]);
+    if (sizes[i] == 0 || (at != std::string::npos && n.shape(0)[at] != sizes[i])) return false;
+  }
+  ValueId x = ordered(n, "a", n.value(0), a, left + contracted);
+  if (contracted.size() > 1) x = with_last_dims(n, "flat", x, a.size(), contracted.size(), {-1});
+  Node node = linear(n, x, as_matrix(weight, out_first ? right.size() : contracted.size()), out_first);
+  if (right.size() == 1) {
+    n.give(std::move(node));
+    return true;
+  }
+  const auto first = sizes.begin() + static_cast<int64_t>(out_first ? 0 : contracted.size());
+  const ValueId y = n.add("product", std::move(node));
+  Shape shape(left.size(), 0);
+  shape.insert(shape.end(), first, first + static_cast<int64_t>(right.size()));
+  n.give("Reshape", {y}, {{"shape", shape}});
+  return true;
+}
+
 // "bhid,bhjd->bhij": batch dims in both and in the result, one contracted dim, one own dim each.
 void einsum(NodeImport& n) {
   std::string equation = n.text("equation", "");
@@ -129,6 +183,7 @@ void einsum(NodeImport& n) {
     NodeImport::not_understood("only products of two matrices are known");
   const std::string a = equation.substr(0, comma), b = equation.substr(comma + 1, arrow - comma - 1),
                     out = equation.substr(arrow + 2);
+  if (!has_repeats(a) && !has_repeats(b) && !has_repeats(out) && einsum_linear(n, a, b, out)) return;
   auto in = [](std::string_view letters, char letter) { return letters.find(letter) != std::string_view::npos; };
   std::string batch, contracted, left, right;
   for (char letter : a) {
@@ -147,8 +202,11 @@ void einsum(NodeImport& n) {
     if (!in(batch + left + right, letter)) NodeImport::not_understood("only products of two matrices are known");
   if (!fits) NodeImport::not_understood("only products of two matrices are known");
   const std::string result = batch + left + right;
-  const ValueId x = ordered(n, "a", n.value(0), a, batch + left + contracted);
   const StoredPtr weight = batch.empty() ? n.stored(1) : nullptr;
+  if (!weight && left.size() == 1 && out == batch + right + left)  // the other way round nothing is to be turned
+    return n.give("MatMul", {ordered(n, "b", n.value(1), b, batch + right + contracted),
+                             ordered(n, "a", n.value(0), a, batch + contracted + left)});
+  const ValueId x = ordered(n, "a", n.value(0), a, batch + left + contracted);
   Node product = weight
                      ? linear(n, x, weight, b == right + contracted)
                      : Node{"MatMul", "", {x, ordered(n, "b", n.value(1), b, batch + contracted + right)}, {}, {}, {}};

@@ -43,6 +43,24 @@ bool PatternView::is_scalar(ValueId value, double expected) const {
   return found && std::fabs(*found - expected) <= 1e-4 * std::max(1.0, std::fabs(expected));
 }
 
+namespace {
+
+// The parameter's numbers in one dim.
+std::string vector_of(Graph& graph, const std::string& name) {
+  const Parameter& parameter = graph.parameter(name);
+  if (parameter.shape().size() == 1) return name;
+  const std::string vector = name + ".vector";
+  const int64_t size = parameter.count();
+  if (!graph.has_parameter(vector))
+    graph.add_parameter(Parameter(vector, parameter.dtype(), {size}, [source = parameter, size] {
+      const auto owner = std::make_shared<const Tensor>(source.load());
+      return Tensor(owner->dtype(), {size}, owner, owner->bytes());
+    }));
+  return vector;
+}
+
+}  // namespace
+
 std::string PatternView::channel_parameter(ValueId constant, size_t axis, size_t rank, int64_t size) {
   const Node* node = maker(constant, "Constant");
   if (!node) return "";
@@ -52,14 +70,16 @@ std::string PatternView::channel_parameter(ValueId constant, size_t axis, size_t
   if (parameter.count() != size || shape.size() > rank || shape.size() + axis < rank || !is_floating(parameter.dtype()))
     return "";
   if (shape[axis + shape.size() - rank] != size) return "";
-  if (shape.size() == 1) return name;
-  const std::string vector = name + ".vector";
-  if (!graph_.has_parameter(vector))
-    graph_.add_parameter(Parameter(vector, parameter.dtype(), {size}, [source = parameter, size] {
-      const auto owner = std::make_shared<const Tensor>(source.load());
-      return Tensor(owner->dtype(), {size}, owner, owner->bytes());
-    }));
-  return vector;
+  return vector_of(graph_, name);
+}
+
+std::string PatternView::flat_parameter(ValueId constant, const Shape& sizes) {
+  const Node* node = maker(constant, "Constant");
+  if (!node || !node->has_param("value")) return "";
+  const Parameter& parameter = graph_.parameter_of(*node, "value");
+  Shape shape = parameter.shape();
+  while (shape.size() > sizes.size() && shape[0] == 1) shape.erase(shape.begin());
+  return shape == sizes && is_floating(parameter.dtype()) ? vector_of(graph_, node->params.at("value")) : "";
 }
 
 void PatternView::replace(size_t i, Node node) {
@@ -71,11 +91,17 @@ void PatternView::replace(size_t i, Node node) {
   old = std::move(node);
 }
 
+void fuse_biases(Graph& graph) {
+  PatternView view(graph);
+  for (size_t i = 0; i < graph.nodes.size(); ++i) fuse_bias(view, i);
+}
+
 void fuse_patterns(Graph& graph) {
   PatternView view(graph);
   for (size_t i = 0; i < graph.nodes.size(); ++i) {
     while (fuse_broadcast(view, i)) continue;
-    fuse_norm(view, i) || fuse_activation(view, i) || fuse_repeat(view, i) || fuse_bias(view, i);
+    fuse_norm(view, i) || fuse_activation(view, i) || fuse_repeat(view, i) || fuse_bias(view, i) ||
+        fuse_head_bias(view, i);
   }
 }
 

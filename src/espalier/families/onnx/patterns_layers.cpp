@@ -1,7 +1,10 @@
 // Biases that are added after their layer, the repeated heads of grouped queries, and what broadcasting does anyway.
 #include <algorithm>
 #include <array>
+#include <numeric>
+#include <unordered_set>
 
+#include "espalier/families/onnx/patterns.h"
 #include "espalier/families/onnx/patterns_view.h"
 #include "espalier/graph/node_kinds.h"
 
@@ -77,6 +80,55 @@ bool fuse_bias(PatternView& view, size_t i) {
     Node whole = *layer;
     whole.params["bias"] = bias;
     view.replace(i, std::move(whole));
+    return true;
+  }
+  return false;
+}
+
+void fix_tables(Graph& graph) {
+  std::vector<std::vector<NodeId>> constants(graph.values.size());  // of a value that is computed from nothing else
+  std::unordered_set<NodeId> fixed;
+  for (size_t n = 0; n < graph.nodes.size(); ++n) {
+    const Node& node = graph.nodes[n];
+    if (node.op == "Constant") constants[static_cast<size_t>(node.outputs[0])] = {static_cast<NodeId>(n)};
+    if (node.inputs.empty()) continue;
+    std::vector<NodeId>& first = constants[static_cast<size_t>(node.inputs[0])];
+    if (is_matrix_layer(node)) fixed.insert(first.begin(), first.end());
+    const bool all = std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId v) { return !constants[static_cast<size_t>(v)].empty(); });
+    if (!all || !node.params.empty()) continue;
+    std::vector<NodeId> behind;
+    for (ValueId input : node.inputs)
+      for (NodeId constant : constants[static_cast<size_t>(input)])
+        if (behind.size() < 16 && std::count(behind.begin(), behind.end(), constant) == 0) behind.push_back(constant);
+    for (ValueId output : node.outputs) constants[static_cast<size_t>(output)] = behind;
+  }
+  for (NodeId n : fixed) {
+    if (!graph.nodes[static_cast<size_t>(n)].has_param("value")) continue;
+    std::vector<int64_t> axes(graph.parameter_of(graph.nodes[static_cast<size_t>(n)], "value").shape().size());
+    std::iota(axes.begin(), axes.end(), 0);
+    graph.nodes[static_cast<size_t>(n)].attributes["fixed_axes"] = axes;
+  }
+}
+
+// Keras adds [heads, size] after it has taken the heads apart: a bias of the Linear before the Reshape.
+bool fuse_head_bias(PatternView& view, size_t i) {
+  const Node& sum = view.node(i);
+  if (sum.op != "Add") return false;
+  for (size_t side = 0; side < 2; ++side) {
+    const ValueId apart = sum.inputs[side];
+    const Node* reshape = view.maker(apart, "Reshape");
+    const Node* layer = reshape ? view.maker(reshape->inputs[0], "Linear") : nullptr;
+    if (!layer || layer->has_param("bias") || view.reads(apart) != 1 || view.reads(reshape->inputs[0]) != 1) continue;
+    const Shape &shape = view.shape(apart), &flat = view.shape(reshape->inputs[0]);
+    if (view.shape(sum.outputs[0]) != shape || shape.size() < 2 || flat.empty()) continue;
+    const Shape heads(shape.end() - 2, shape.end());
+    if (element_count(heads) != flat.back()) continue;
+    const std::string bias = view.flat_parameter(sum.inputs[1 - side], heads);
+    if (bias.empty()) continue;
+    Node whole = *layer, again = *reshape;
+    whole.params["bias"] = bias;
+    view.replace(view.index_of(*layer), std::move(whole));
+    view.replace(i, std::move(again));
     return true;
   }
   return false;

@@ -8,6 +8,8 @@ namespace {
 
 // The mean over the last dim, which stays with size 1: of what.
 std::optional<ValueId> mean_of(const PatternView& view, ValueId value) {
+  if (const Node* pool = view.maker(value, "GlobalAveragePool"); pool && view.shape(value).size() == 3)
+    return pool->inputs[0];
   const Node* mean = view.maker(value, "ReduceMean");
   if (!mean || !mean->flag_or("keepdims", true)) return std::nullopt;
   const auto axes = mean->integers_or("axes", {});
@@ -88,6 +90,41 @@ bool fuse_core(PatternView& view, size_t i) {
   return true;
 }
 
+// −mean(x): of which x.
+std::optional<ValueId> negative_mean(const PatternView& view, ValueId value) {
+  const Node* negative = view.activation(value, "neg");
+  return negative ? mean_of(view, negative->inputs[0]) : std::nullopt;
+}
+
+// Keras: x · s + (bias − mean(x) · s), where s is weight / deviation.
+bool fuse_spread_norm(PatternView& view, size_t i) {
+  const Node& sum = view.node(i);
+  for (size_t side = 0; side < 2; ++side) {
+    const Node *scaled = view.maker(sum.inputs[side], "Mul"), *rest = view.maker(sum.inputs[1 - side], "Add");
+    if (!scaled || !rest) continue;
+    for (size_t at = 0; at < 4; ++at) {
+      const ValueId x = scaled->inputs[at % 2], spread = scaled->inputs[1 - at % 2];
+      const Node *shift = view.maker(rest->inputs[at / 2], "Mul"), *ratio = view.maker(spread, "Mul");
+      if (!shift || !ratio) continue;
+      const auto mean = view.other_operand(*shift, [&](ValueId v) { return v == spread; });
+      const auto of = mean ? negative_mean(view, *mean) : std::nullopt;
+      if (!of || *of != x || view.shape(x).empty() || view.shape(sum.outputs[0]) != view.shape(x)) continue;
+      const Shape& shape = view.shape(x);
+      for (size_t part = 0; part < 2; ++part) {
+        const auto deviation = inverse_of(view, ratio->inputs[part]);
+        const auto centre = deviation ? centred(view, deviation->of) : std::nullopt;
+        if (!centre || *centre != x) continue;
+        const auto vector = [&](ValueId v) { return view.channel_parameter(v, shape.size() - 1, shape.size(), shape.back()); };
+        const std::string weight = vector(ratio->inputs[1 - part]), bias = vector(rest->inputs[1 - at / 2]);
+        if (weight.empty() || bias.empty()) continue;
+        view.replace(i, {"LayerNorm", "", {x}, {}, {{"weight", weight}, {"bias", bias}}, {{"epsilon", deviation->epsilon}}});
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
 bool holds_only(const Graph& graph, const Node& node, const char* role, float value) {
   if (!node.has_param(role)) return true;
   const auto numbers = graph.parameter_of(node, role).load().to_floats();
@@ -145,7 +182,7 @@ bool fuse_norm(PatternView& view, size_t i) {
   const std::string& op = view.node(i).op;
   if (op == "Reshape") return fuse_group_norm(view, i);
   if (op == "Mul") return fuse_core(view, i) || fuse_affine(view, i, "weight");
-  if (op == "Add") return fuse_affine(view, i, "bias");
+  if (op == "Add") return fuse_affine(view, i, "bias") || fuse_spread_norm(view, i);
   return op == "Div" && fuse_core(view, i);
 }
 

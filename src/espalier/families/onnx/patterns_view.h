@@ -33,8 +33,11 @@ class PatternView {
   // A Constant with one number for each index of `axis` of a value of this rank, all its other dims being 1, as a
   // parameter of shape [size]; empty: it is none.
   std::string channel_parameter(ValueId constant, size_t axis, size_t rank, int64_t size);
+  // A Constant with one number for each index of the last dims of a value, of these sizes, as a parameter of one dim.
+  std::string flat_parameter(ValueId constant, const Shape& sizes);
   // Node i becomes this one, which makes the same outputs.
   void replace(size_t i, Node node);
+  size_t index_of(const Node& node) const { return static_cast<size_t>(&node - graph_.nodes.data()); }
 
  private:
   Graph& graph_;
@@ -47,6 +50,7 @@ bool fuse_norm(PatternView& view, size_t i);        // LayerNorm, RMSNorm and Gr
 bool fuse_activation(PatternView& view, size_t i);  // GELU, SiLU, HardSwish, Mish, …
 bool fuse_repeat(PatternView& view, size_t i);      // the K and V heads of grouped queries
 bool fuse_bias(PatternView& view, size_t i);        // of Linear and Conv
+bool fuse_head_bias(PatternView& view, size_t i);   // of a Linear whose heads have a dim already
 bool fuse_broadcast(PatternView& view, size_t i);   // without the Expand before an operator that broadcasts
 
 }  // namespace espalier

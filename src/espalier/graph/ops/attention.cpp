@@ -1,11 +1,32 @@
 // Attention: softmax(q kᵀ · scale + mask) v, per head. Inputs q [b, t, H·dh], k and v [b, t, K·dh]; output [b, t, H·dh].
 // H and K follow from the widths, so a cut can never disagree with a stored count; query head h reads KV head h / (H/K).
 // Attributes: head_size, scale, causal (default true), window (0: none).
+// Further inputs change the scores one after the other, as the lists `masks` and `fills` say (attention_masks.h).
 #include "espalier/core/error.h"
 #include "espalier/graph/operator.h"
+#include "espalier/graph/ops/attention_masks.h"
 
 namespace espalier {
 namespace {
+
+// Masks are aligned with the scores [batch, heads, queries, keys] from the last dim.
+void check_masks(const NodeView& view, int64_t heads) {
+  const size_t count = view.node().inputs.size() - 3;
+  const auto masks = view.node().integers_or("masks", {});
+  if (masks.size() != count || attention_fills(view.node()).size() != count)
+    throw UserError(view.node().name, "masks and fills", fmt::format("one for each of the {} inputs after v", count),
+                    fmt::format("{} and {}", masks.size(), attention_fills(view.node()).size()));
+  const Shape scores{view.input(0).at(0), heads, view.input(0).at(1), view.input(1).at(1)};
+  for (size_t i = 0; i < count; ++i) {
+    const Shape& mask = view.input(3 + i);
+    bool fits = mask.size() <= 4 && masks[i] >= 0 && masks[i] < kAttentionMasks;
+    for (size_t d = 0; fits && d < mask.size(); ++d) {
+      const int64_t size = mask[mask.size() - 1 - d], whole = scores[3 - d];
+      fits = size == 1 || size == whole || (d == 3 && size > 0 && whole % size == 0);
+    }
+    if (!fits) shape_mismatch(view, "mask", "one that fits the scores " + to_string(scores), mask);
+  }
+}
 
 std::vector<Shape> infer(const NodeView& view) {
   const int64_t head_size = view.node().integer("head_size");
@@ -16,6 +37,7 @@ std::vector<Shape> infer(const NodeView& view) {
   if (query % key != 0)
     throw UserError(view.node().name, "query heads", fmt::format("a multiple of the {} KV heads", key / head_size),
                     fmt::format("{}", query / head_size));
+  if (view.node().inputs.size() > 3) check_masks(view, query / head_size);
   return {view.input(0)};
 }
 
@@ -25,6 +47,19 @@ Cost cost(const NodeView& view) {
   return {4.0 * static_cast<double>(element_count(q)) * static_cast<double>(view.input(1).at(1)), 0};
 }
 
+// A mask for each query head goes with it; one without channels of its own keeps them all.
+void couple_masks(Coupler& coupler, const NodeView& view, const Atoms& q, size_t head_size) {
+  for (size_t i = 3; i < view.node().inputs.size(); ++i) {
+    const auto rank = static_cast<int>(coupler.input_rank(i));
+    for (int axis = 1; axis <= rank; ++axis)
+      if (axis != 3) coupler.freeze(coupler.input(i, -axis));
+    if (rank < 3 || view.input(i)[static_cast<size_t>(rank - 3)] == 1) continue;
+    const Atoms& heads = coupler.input(i, -3);
+    if (heads.empty()) coupler.freeze(q);
+    for (size_t h = 0; h < heads.size(); ++h) coupler.tie(heads[h], q[h * head_size]);
+  }
+}
+
 void couple(Coupler& coupler, const NodeView& view) {
   const auto head_size = static_cast<size_t>(view.node().integer("head_size"));
   const Atoms &q = coupler.input(0, -1), &k = coupler.input(1, -1), &v = coupler.input(2, -1);
@@ -32,6 +67,8 @@ void couple(Coupler& coupler, const NodeView& view) {
     for (int axis = 0; axis < 2; ++axis) coupler.freeze(coupler.input(i, axis));
   if (q.empty() || k.empty() || v.empty()) {  // a dead side: nothing can be cut consistently
     for (const Atoms* atoms : {&q, &k, &v}) coupler.freeze(*atoms);
+    for (size_t i = 3; i < view.node().inputs.size(); ++i)
+      for (int axis = 0; axis < static_cast<int>(coupler.input_rank(i)); ++axis) coupler.freeze(coupler.input(i, axis));
     coupler.set_output(0, -1, q);
     return;
   }
@@ -43,6 +80,7 @@ void couple(Coupler& coupler, const NodeView& view) {
   } else {
     coupler.freeze(k);
   }
+  couple_masks(coupler, view, q, head_size);
   Atoms out(q.size());
   for (size_t i = 0; i < out.size(); ++i) out[i] = q[i - i % head_size];
   coupler.set_output(0, -1, std::move(out));

@@ -1,5 +1,6 @@
 #include <limits>
 
+#include "espalier/graph/ops/attention_masks.h"
 #include "espalier/lab/interpreter/kernel.h"
 #include "espalier/lab/torch.h"
 
@@ -18,6 +19,27 @@ at::Tensor forbidden(int64_t queries, int64_t keys, int64_t position, int64_t wi
   return mask;
 }
 
+at::Tensor masked(const at::Tensor& scores, const at::Tensor& mask, int64_t kind, double fill) {
+  if (kind == kAddMask) return scores + mask;
+  const at::Tensor truth = mask.to(at::kBool), number = at::scalar_tensor(fill, scores.options());
+  return kind == kFillWhere ? at::where(truth, number, scores) : at::where(truth, scores, number);
+}
+
+// scores: [batch, heads, queries, keys]
+at::Tensor masked(at::Tensor scores, const KernelContext& c) {
+  if (c.inputs.size() == 3) return scores;
+  const auto& kinds = c.node.integers("masks");
+  const auto fills = attention_fills(c.node);
+  for (size_t i = 0; i < kinds.size(); ++i) {
+    const at::Tensor& mask = c.inputs[3 + i];
+    const bool repeats = mask.dim() == 4 && mask.size(0) != 1 && mask.size(0) != scores.size(0);
+    if (repeats) scores = scores.unflatten(0, {-1, mask.size(0)});
+    scores = masked(scores, mask, kinds[i], fills[i]);
+    if (repeats) scores = scores.flatten(0, 1);
+  }
+  return scores;
+}
+
 const RegisterKernel registered("Attention", [](const KernelContext& c) -> std::vector<at::Tensor> {
   const int64_t head_size = c.node.integer("head_size"), window = c.node.integer_or("window", 0);
   const at::Tensor q = split_heads(c.inputs[0], head_size);
@@ -34,6 +56,7 @@ const RegisterKernel registered("Attention", [](const KernelContext& c) -> std::
   // The query heads of a KV group are stacked as rows, so K and V are never repeated.
   const at::Tensor grouped = q.reshape({batch, kv_heads, heads / kv_heads * tokens, head_size});
   at::Tensor scores = at::matmul(grouped * c.node.real("scale"), k.transpose(-1, -2)).view({batch, heads, tokens, keys});
+  scores = masked(scores, c);
   if (c.node.flag_or("causal", true) && (tokens > 1 || window > 0))
     scores = scores.masked_fill(forbidden(tokens, keys, c.position, window), -std::numeric_limits<float>::infinity());
   const at::Tensor probabilities = at::softmax(scores, -1).view({batch, kv_heads, heads / kv_heads * tokens, keys});

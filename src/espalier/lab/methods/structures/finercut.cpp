@@ -177,7 +177,7 @@ std::vector<bool> remove(PruneJob& job, const std::vector<SubLayer>& sublayers, 
   if (job.option_text("output") == "zero-out") {
     zero_sublayers(job.graph(), removed);
   } else {
-    remove_sublayers(job.graph(), removed, job.model().family->block_prefix(job.graph()));
+    remove_sublayers(job.graph(), removed, job.model().family ? job.model().family->block_prefix(job.graph()) : "");
   }
   job.reached(static_cast<double>(removed.size()) / static_cast<double>(sublayers.size()));
   return gone;

@@ -63,7 +63,7 @@ void prune(PruneJob& job) {
   job.findings() = {{"removed", blocks}};
   if (!random) job.findings()["block_influence"] = scores;
   job.reached(static_cast<double>(blocks.size()) / static_cast<double>(graph.block_count));
-  if (!blocks.empty()) remove_blocks(graph, blocks, job.model().family->block_prefix(graph));
+  if (!blocks.empty()) remove_blocks(graph, blocks, job.model().family ? job.model().family->block_prefix(graph) : "");
 }
 
 Reproduction reproduce(ReproduceContext& context) {
