@@ -110,6 +110,75 @@ TEST_F(Train, DistilsATeacher) {
   ESP_EXPECT_MISTAKE(espalier(command("x", {"--teacher", "espalier-fashion-cnn", "--training", "distill-attention=1"})), "option distill-attention");
 }
 
+// Without batch norms two processes with half a batch each are one process with the whole.
+class TrainTogether : public Train {
+ protected:
+  std::vector<std::string> language(const std::string& out, int batch, int steps = 4) const {
+    return {"train",      "espalier-tiny", "--training", "steps=" + std::to_string(steps), "--training", "batch=" + std::to_string(batch), "--training", "length=32",
+            "--training", "limit=3000",    "--training", "eval-limit=100", "--training", "clip=0.5", "--training", "optimiser=sgd", "--threads", "1", "-q", "-o", at(out)};
+  }
+
+  pid_t start(int rank, const std::vector<std::string>& arguments, const std::string& err) const {
+    ::setenv("RANK", std::to_string(rank).c_str(), 1);
+    const pid_t pid = start_espalier(arguments, dir_ / err);
+    ::unsetenv("RANK");
+    return pid;
+  }
+
+  static int end_of(pid_t pid) {
+    int status = 0;
+    ::waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  }
+
+  void group_of(int size) {
+    ::setenv("WORLD_SIZE", std::to_string(size).c_str(), 1);
+    ::setenv("MASTER_ADDR", "127.0.0.1", 1);
+    ::setenv("MASTER_PORT", std::to_string(20000 + ::getpid() % 20000).c_str(), 1);
+  }
+  ~TrainTogether() override {
+    for (const char* name : {"WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "RANK"}) ::unsetenv(name);
+  }
+};
+
+TEST_F(TrainTogether, TwoProcessesAreOneWithTwiceTheBatch) {
+  ASSERT_EQ(espalier(language("one", 4)).exit_code, 0);
+  group_of(2);
+  const pid_t first = start(0, language("two", 2), "err0"), second = start(1, language("two", 2), "err1");
+  ASSERT_EQ(end_of(first), 0) << read_file(dir_ / "err0", 1 << 16);
+  ASSERT_EQ(end_of(second), 0) << read_file(dir_ / "err1", 1 << 16);
+  const Json one = read_json(dir_ / "one" / "metrics.json"), two = read_json(dir_ / "two" / "metrics.json");
+  ASSERT_EQ(one.size(), two.size());
+  for (size_t i = 0; i < one.size(); ++i) EXPECT_NEAR(one[i][2].get<double>(), two[i][2].get<double>(), 1e-5 * one[i][2].get<double>()) << one[i];
+}
+
+TEST_F(TrainTogether, ALostProcessLeavesACheckpoint) {
+  group_of(2);
+  auto long_run = language("lost", 2, 2000);
+  long_run.insert(long_run.end(), {"--training", "checkpoint-every=3"});
+  const auto state = dir_ / "lost.partial" / "state" / "training.json";
+  const pid_t first = start(0, long_run, "err0"), second = start(1, long_run, "err1");
+  for (int i = 0; i < 6000 && !std::filesystem::exists(state); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  ::kill(second, SIGKILL);
+  EXPECT_EQ(end_of(second), -SIGKILL);
+  EXPECT_EQ(end_of(first), 2);
+  const std::string said = read_file(dir_ / "err0", 1 << 16);
+  EXPECT_NE(said.find("another process was lost"), std::string::npos) << said;
+  EXPECT_NE(said.find("--resume goes on from it"), std::string::npos) << said;
+  const Json kept = read_json(state);
+  EXPECT_GT(kept.at("step").get<int64_t>(), 0);
+  EXPECT_TRUE(std::filesystem::exists(dir_ / "lost.partial" / kept.at("file").get<std::string>()));
+}
+
+TEST_F(TrainTogether, SaysWhatIsMissing) {
+  ::setenv("WORLD_SIZE", "2", 1);
+  ESP_EXPECT_MISTAKE(espalier(language("x", 2)), "data parallel: RANK: expected this process's number");
+  ::setenv("RANK", "5", 1);
+  ESP_EXPECT_MISTAKE(espalier(language("x", 2)), "RANK: expected a whole number from 0 to 1");
+  ::setenv("RANK", "1", 1);
+  ESP_EXPECT_MISTAKE(espalier(language("x", 2)), "MASTER_ADDR: expected the host of process 0");
+}
+
 TEST_F(Train, SaysWhatDoesNotFit) {
   ESP_EXPECT_MISTAKE(espalier(command("x", {"--training", "epoch=3"})), "there is no option 'epoch' (did you mean 'epochs'?)");
   ESP_EXPECT_MISTAKE(espalier(command("x", {"--training", "schedule=cosin"})), "one of constant, cosine, linear, steps");

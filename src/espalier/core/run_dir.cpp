@@ -217,7 +217,7 @@ void RunDirectory::remove_fruitless_work() {
 }
 
 bool RunDirectory::keeps_work() const {
-  return fs::exists(work_) && has_state() && (resumed_ || std::chrono::steady_clock::now() - start_ > kWorthKeeping);
+  return fs::exists(work_) && has_state() && (kept_ || resumed_ || std::chrono::steady_clock::now() - start_ > kWorthKeeping);
 }
 
 Json RunDirectory::guard(const std::function<Json()>& body) {

@@ -46,6 +46,7 @@ class RunDirectory {
 
   std::optional<Json> state(std::string_view name) const;  // nullopt: not written yet
   void save_state(std::string_view name, const Json& value);
+  void keep() { kept_ = true; }  // guard() leaves what stands in OUT.partial, however short the run was
 
   // Writes the manifest (with result), syncs, moves the staging directory to OUT and removes OUT.partial. The result
   // becomes part of OUT: leave out what differs from run to run (times, memory), or equal runs end at other bits.
@@ -75,7 +76,7 @@ class RunDirectory {
   std::optional<Json> finished_result_;
   std::chrono::steady_clock::time_point start_;
   RunLock lock_;
-  bool resumed_ = false;
+  bool resumed_ = false, kept_ = false;
 };
 
 }  // namespace espalier

@@ -15,9 +15,11 @@
 #include "espalier/lab/measure/nonzero.h"
 #include "espalier/lab/methods/plugin_request.h"
 #include "espalier/lab/methods/runner.h"
+#include "espalier/lab/methods/training/control.h"
 #include "espalier/lab/report/curves.h"
 #include "espalier/lab/report/run_store.h"
 #include "espalier/lab/torch.h"
+#include "espalier/lab/training/data_parallel.h"
 #include "espalier/lab/training/distillation.h"
 #include "espalier/lab/training/fresh_model.h"
 #include "espalier/lab/training/fresh_weights.h"
@@ -57,14 +59,14 @@ void open_pictures(TrainingData& data, const Model& model, const TrainSettings& 
   data.sha256 = image_data_sha256(*data.images, count);
   data.task = std::make_unique<PictureTask>(
       model.graph, *data.images, indices, model.image,
-      PictureTaskOptions{s.batch, {s.augment, s.shift}, s.smoothing, s.mixup, s.evaluation_limit, s.options.seed}, data.evaluation_images.get());
+      PictureTaskOptions{s.batch * data_parallel_place().size, {s.augment, s.shift}, s.smoothing, s.mixup, s.evaluation_limit, s.options.seed}, data.evaluation_images.get());
 }
 
 void open_text(TrainingData& data, const Model& model, const TrainSettings& s) {
   data.sha256 = text_sha256(data.path);
   TokenSequences evaluation;
   if (!data.evaluation_path.empty()) evaluation = windows_of(tokens_of(data.evaluation_path, model, s.evaluation_limit), s.length, s.length);
-  data.task = std::make_unique<TextTask>(model.graph, tokens_of(data.path, model, s.limit), s.length, s.batch, s.options.seed, std::move(evaluation));
+  data.task = std::make_unique<TextTask>(model.graph, tokens_of(data.path, model, s.limit), s.length, s.batch * data_parallel_place().size, s.options.seed, std::move(evaluation));
 }
 
 TrainingData open_data(const TrainRequest& request, const Model& model, const TrainSettings& settings) {
@@ -107,7 +109,7 @@ std::map<std::string, WeightMask> masks_of(const TrainRequest& request, const Mo
   std::filesystem::path file = request.masks;
   if (file.empty()) {
     file = model.directory() / kMaskFile;
-    if (request.fresh || !std::filesystem::exists(file)) return {};
+    if ((request.fresh && request.control.empty()) || !std::filesystem::exists(file)) return {};
     Mask mask = Mask::load(file);
     if (mask.model != model_hash(model.graph)) return {};
     inform("train: the masks beside {} are kept", model.path.string());
@@ -168,7 +170,29 @@ void save_masks(const TrainResult& trained, const Graph& dense, const Graph& gra
 std::string method_label(const TrainRequest& request) {
   std::string label;
   for (const auto& step : request.methods) label += (label.empty() ? "" : "+") + step.method;
+  if (!request.control.empty()) return "control " + request.control;
   return label.empty() ? "dense" : label;
+}
+
+// Null for a single process. All must have been asked for the same.
+std::unique_ptr<DataParallel> join(const DataParallelPlace& place, const TrainRequest& request, const TrainingData& data) {
+  if (place.size == 1) return nullptr;
+  auto parallel = std::make_unique<DataParallel>(place);
+  Json recipe = recipe_of(request);
+  recipe.erase("threads");
+  parallel->check_equal(recipe.dump(), "the recipe");
+  parallel->check_equal(data.sha256, "the data");
+  return parallel;
+}
+
+// What the other processes of a data parallel training do: all but keeping anything.
+Json train_as_helper(const TrainRequest& request, Model& model, TrainingData& data, const TrainSettings& settings, Plugins& plugins,
+                     const std::map<std::string, WeightMask>& masks, const DataParallelPlace& place) {
+  const auto parallel = join(place, request, data);
+  TrainHooks hooks;
+  hooks.parallel = parallel.get();
+  const TrainResult trained = train(model.graph, *data.task, settings.options, plugins, masks, hooks);
+  return {{"process", place.rank}, {"processes", place.size}, {"steps", trained.steps_run}};
 }
 
 }  // namespace
@@ -179,9 +203,16 @@ Json run_train(const TrainRequest& asked) {
   Model model = open_model(asked.model, asked.common);
   if (model.task == Task::kOther) user_error("train: {} is neither a language model nor a classifier of pictures", model.path.string());
   const TrainRequest request = completed(asked, model);
-  const TrainSettings settings = read_train_settings(request.training, model.task, model.context_length, request.common.seed);
+  TrainSettings settings = read_train_settings(request.training, model.task, model.context_length, request.common.seed);
+  std::optional<ControlPlan> control;
+  if (!request.control.empty()) {
+    if (!request.methods.empty()) user_error("--control: a control prunes nothing; leave --method out");
+    control = plan_control(request.control, open_model(request.dense, request.common), model, settings.options);
+  }
   const std::map<std::string, WeightMask> masks = masks_of(request, model);
-  if (request.fresh) {
+  if (control && control->fresh) {
+    initialise_control(model, request.common.seed);
+  } else if (request.fresh) {
     if (model.task == Task::kText) {
       initialise_decoder(model.graph, request.common.seed);
     } else {
@@ -194,6 +225,8 @@ Json run_train(const TrainRequest& asked) {
   if (!request.teacher.empty()) teacher = open_model(request.teacher, request.common);
   Plugins plugins = make_plugins(request, model, settings, *data.task);
   add_distillation(plugins, model, teacher ? &*teacher : nullptr, settings);
+  const DataParallelPlace processes = data_parallel_place();
+  if (processes.rank > 0) return train_as_helper(request, model, data, settings, plugins, masks, processes);
   const OutputPlace place = output_place(request.out, "", model, {request.force, request.resume, model.path});
   RunDirectory run(place.directory, fingerprint_of(request, model, data), {request.force, request.resume, model.path});
   if (run.finished_result()) {
@@ -205,6 +238,8 @@ Json run_train(const TrainRequest& asked) {
     RecordedRun record(request, method_label(request), run.resumed());
     TrainHooks hooks;
     hooks.run = &run;
+    const auto parallel = join(processes, request, data);
+    hooks.parallel = parallel.get();
     hooks.on_metrics = [&](const std::vector<Metric>& metrics) { record.update(metrics); };
     const TrainResult trained = train(model.graph, *data.task, settings.options, plugins, masks, hooks);
     for (auto& plugin : plugins) plugin->finish(model);
@@ -227,6 +262,7 @@ Json run_train(const TrainRequest& asked) {
                    {"nonzero", nonzero_count(model.graph)},
                    {"last", last_values(trained.metrics)},
                    {"out", request.out}};
+    if (control) result["control"] = control->to_json(request.control);
     run.finish(result);
     publish(place);
     record.finish(result, trained.metrics);

@@ -1,17 +1,23 @@
 #include "espalier/lab/training/trainer.h"
 
+#include <stdlib.h>
+
+#include <cerrno>
 #include <chrono>
 #include <cmath>
+#include <cstring>
 #include <numbers>
 #include <optional>
 
 #include "espalier/core/error.h"
+#include "espalier/core/file.h"
 #include "espalier/core/log.h"
 #include "espalier/core/progress.h"
 #include "espalier/core/signals.h"
 #include "espalier/lab/criteria/masks.h"
 #include "espalier/lab/repair/bool_mask.h"
 #include "espalier/lab/torch.h"
+#include "espalier/lab/training/data_parallel.h"
 #include "espalier/lab/training/optimiser.h"
 
 namespace espalier {
@@ -137,7 +143,7 @@ class Trainer {
     for (const auto& [name, mask] : masks) training_.set_mask(name, bool_mask(mask));
     for (auto& plugin : plugins_) plugin->before_training(training_);
     training_.start();
-    if (hooks.run) resume();
+    resume();
   }
 
   void run() {
@@ -147,7 +153,11 @@ class Trainer {
       progress.advance(training_.step_);
       while (training_.step_ < training_.steps_) {
         check_interrupted();
-        step();
+        if (hooks_.parallel) {
+          step_together();
+        } else {
+          step();
+        }
         progress.advance(1);
         if (report_due()) progress.note(report());
         if (checkpoint_due()) checkpoint();
@@ -169,21 +179,61 @@ class Trainer {
   }
 
  private:
+  // When a process is lost the weights are still those of the step before, but running statistics have moved on.
+  void step_together() {
+    std::vector<at::Tensor> before;
+    for (const auto& [name, value] : training_.statistics_) before.push_back(value.clone());
+    try {
+      step();
+    } catch (const UserError& error) {
+      if (hooks_.run && !updated_) {
+        training_.in_step_ = false;
+        for (size_t i = 0; i < before.size(); ++i) training_.statistics_[i].second.copy_(before[i]);
+        checkpoint();
+        user_error("{}; the checkpoint of step {} was written, --resume goes on from it", error.what(), training_.steps_run_);
+      }
+      throw;
+    }
+  }
+
+  // Gradients, running statistics and the loss become their means over the processes.
+  double average(double loss) {
+    std::vector<at::Tensor> tensors;
+    for (const auto& name : training_.names_)
+      if (const at::Tensor gradient = training_.gradient(name); gradient.defined()) tensors.push_back(gradient);
+    for (const auto& [name, value] : training_.statistics_) tensors.push_back(value);
+    tensors.push_back(at::full({1}, loss, at::kFloat));
+    at::NoGradGuard no_gradients;
+    hooks_.parallel->average(tensors);
+    return tensors.back().item<double>();
+  }
+
+  TrainingBatch share_of(TrainingBatch batch) const {
+    if (!hooks_.parallel) return batch;
+    const int64_t rows = batch.inputs.size(0) / hooks_.parallel->size(), first = rows * hooks_.parallel->rank();
+    for (at::Tensor* tensor : {&batch.inputs, &batch.targets, &batch.others})
+      if (tensor->defined()) *tensor = tensor->narrow(0, first, rows);
+    return batch;
+  }
+
   void step() {
+    updated_ = false;
     training_.in_step_ = true;
     training_.optimiser_->clear_gradients();
     const Observer* observer = nullptr;
     double loss = 0;
     for (int64_t i = 0; i < options_.accumulate; ++i) {
-      TrainingBatch batch = training_.task_.batch(training_.step_ * options_.accumulate + i, training_.data_order_);
+      TrainingBatch batch = share_of(training_.task_.batch(training_.step_ * options_.accumulate + i, training_.data_order_));
       for (auto& plugin : plugins_) plugin->on_batch(training_, batch);
       if (i == 0) observer = joint_.of(plugins_);
       loss += forward_and_backward(batch, observer);
     }
     training_.last_loss_ = loss / static_cast<double>(options_.accumulate);
+    if (hooks_.parallel) training_.last_loss_ = average(training_.last_loss_);
     if (options_.clip > 0) training_.clip_gradients();
     for (auto& plugin : plugins_) plugin->after_backward(training_);
     training_.mask_gradients();
+    updated_ = true;
     training_.update();
     for (auto& plugin : plugins_) plugin->after_step(training_);
     loss_sum_ += training_.last_loss_;
@@ -286,6 +336,7 @@ class Trainer {
     const std::string name = fmt::format("checkpoint-{}.safetensors", training_.steps_run_);
     state.save(hooks_.run->work() / name);
     hooks_.run->save_state(kState, {{"file", name}, {"step", training_.steps_run_}});
+    hooks_.run->keep();
     if (!last_file_.empty() && last_file_ != name) std::filesystem::remove(hooks_.run->work() / last_file_);
     last_file_ = name;
     last_checkpoint_ = training_.steps_run_;
@@ -293,11 +344,29 @@ class Trainer {
   }
 
   void resume() {
-    const auto kept = hooks_.run->state(kState);
-    if (!kept) return;
-    last_file_ = kept->at("file").get<std::string>();
-    last_checkpoint_ = kept->at("step").get<int64_t>();
-    const StateStore state = StateStore::load(hooks_.run->work() / last_file_);
+    const auto kept = hooks_.run ? hooks_.run->state(kState) : std::nullopt;
+    if (kept) {
+      last_file_ = kept->at("file").get<std::string>();
+      last_checkpoint_ = kept->at("step").get<int64_t>();
+    }
+    if (hooks_.parallel) return resume_together();
+    if (kept) load(StateStore::load(hooks_.run->work() / last_file_));
+  }
+
+  // The others have the first process's checkpoint sent, whatever files they see.
+  void resume_together() {
+    const std::string bytes = hooks_.parallel->from_first(last_file_.empty() ? "" : read_file(hooks_.run->work() / last_file_, UINT64_MAX));
+    if (bytes.empty()) return;
+    std::string pattern = (std::filesystem::temp_directory_path() / "espalier-checkpoint-XXXXXX").string();
+    if (!::mkdtemp(pattern.data())) user_error("{}: cannot be made: {}", pattern, std::strerror(errno));
+    const std::filesystem::path directory = pattern;
+    write_file_atomically(directory / "state.safetensors", bytes);
+    const StateStore state = StateStore::load(directory / "state.safetensors");
+    std::filesystem::remove_all(directory);
+    load(state);
+  }
+
+  void load(const StateStore& state) {
     training_.load(state);
     for (auto& plugin : plugins_) plugin->load(state.part("plugin " + plugin->id()));
     const Json& report = state.values.at("report");
@@ -305,7 +374,7 @@ class Trainer {
     reported_steps_ = report.at(1).get<int64_t>();
     hits_ = report.at(2).get<int64_t>();
     seen_ = report.at(3).get<int64_t>();
-    inform("training: goes on from step {}", *last_checkpoint_);
+    inform("training: goes on from step {}", training_.steps_run_);
   }
 
   const TrainOptions& options_;
@@ -316,6 +385,7 @@ class Trainer {
   double loss_sum_ = 0;
   int64_t reported_steps_ = 0, hits_ = 0, seen_ = 0, items_ = 0;
   Clock::time_point since_ = Clock::now(), checkpointed_ = Clock::now();
+  bool updated_ = false;  // this step's weights have moved
   std::string last_file_;
   std::optional<int64_t> last_checkpoint_;
 };

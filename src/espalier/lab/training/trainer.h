@@ -17,6 +17,8 @@
 
 namespace espalier {
 
+class DataParallel;  // data_parallel.h
+
 enum class OptimiserKind { kSgd, kAdam, kAdamW };
 enum class RateSchedule { kConstant, kCosine, kLinear, kSteps };
 
@@ -69,6 +71,8 @@ struct TrainHooks {
   std::function<void(const TrainReport&)> on_report;
   std::function<void(const std::vector<Metric>&)> on_metrics;  // all so far, with every report
   RunDirectory* run = nullptr;  // checkpoints go here, and a resumed run goes on from the last; null: none
+  // The task's batches are then those of all processes together, and each takes its rows. Only process 0 has a run.
+  DataParallel* parallel = nullptr;
 };
 
 struct TrainResult {
