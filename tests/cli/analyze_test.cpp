@@ -29,12 +29,23 @@ TEST(Analyze, GatesOfDuoAttentionAreLearnedAndRun) {
   }
 }
 
+TEST(Analyze, NeedlesAreATableAndAHeatMap) {
+  const test::TempDir dir;
+  const auto end = espalier({"analyze", "needle", "espalier-tiny", "--set", "policy=h2o:budget=64", "--set", "length=128", "--set", "texts=1", "--set", "depths=2", "--json", "-o", (dir / "n").string()});
+  ASSERT_EQ(end.exit_code, 0) << end.err;
+  const Json result = parse_json(end.out, "analyze");
+  EXPECT_EQ(result.at("tables").at("needles").at("rows").size(), 2u);
+  EXPECT_EQ(result.at("figures"), Json({"needle.svg"}));
+  EXPECT_TRUE(std::filesystem::exists(dir / "n" / "needle.svg"));
+}
+
 TEST(Analyze, SaysWhatDoesNotFit) {
   const test::TempDir dir;
   const std::string out = (dir / "x").string();
   ESP_EXPECT_MISTAKE(espalier({"analyze", "duo-gate", "espalier-tiny", "-o", out}), "there is no study 'duo-gate' (did you mean 'duo-gates'?)");
   ESP_EXPECT_MISTAKE(espalier({"analyze", "duo-gates", "espalier-tiny", "-o", out, "--set", "step=1"}), "there is no option 'step'");
   ESP_EXPECT_MISTAKE(espalier({"analyze", "duo-gates", "espalier-tiny", "-o", out, "--set", "words=100"}), "give fewer keys or words, or longer texts");
+  ESP_EXPECT_MISTAKE(espalier({"analyze", "needle", "espalier-tiny", "-o", out, "--set", "policy=h2o:budget"}), "name=value");
   ESP_EXPECT_MISTAKE(espalier({"generate", "espalier-tiny", "-p", "x", "--policy", "19"}), "policy 19-duoattention: gates: expected a file of gates");
   EXPECT_FALSE(std::filesystem::exists(out));
 }

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
@@ -65,6 +66,47 @@ TEST(Compare, MistakesAreSaidBeforeAnyWork) {
   EXPECT_NE(error({"--methods", "wanda", "--sparsity", "0.5,1.2"}).find("1.2"), std::string::npos);
   EXPECT_NE(error({"--methods", "wanda:nosuch=1", "--sparsity", "0.5"}).find("nosuch"), std::string::npos);
   EXPECT_NE(error({"--methods", "wanda", "--sparsity", "0.5", "--resume"}).find("--out"), std::string::npos);
+}
+
+TEST(Compare, PoliciesRunAtEqualBudgetsBesideTheControls) {
+  TempDir dir;
+  const std::vector<std::string> arguments = {"compare", kModel, "--policies", "29-hip,02-spatten:tokens=1,0.9,0.8,0.7,0.6,0.5", "--budget", "128,64", "--length", "128",
+                                              "--limit", "300", "--texts", "1", "--depths", "2", "-o", (dir / "cmp").string(), "--json"};
+  const ProgramEnd end = espalier(arguments);
+  ASSERT_EQ(end.exit_code, 0) << end.err;
+  const Json rows = Json::parse(end.out);
+  ASSERT_EQ(rows.size(), 11u);  // dense once, five others twice
+  EXPECT_EQ(rows[0].at("policy"), "dense");
+  EXPECT_TRUE(rows[0].at("budget").is_null());
+  EXPECT_EQ(rows[1].at("policy"), "29-hip");
+  EXPECT_EQ(rows[1].at("budget"), 64);
+  EXPECT_EQ(rows[3].at("options").at("tokens"), "1,0.9,0.8,0.7,0.6,0.5");
+  for (const Json& row : rows) {
+    ASSERT_FALSE(row.contains("error")) << row.dump();
+    EXPECT_LE(row.at("keys").get<double>(), rows[0].at("keys").get<double>() + 1e-9) << row.at("policy");
+    EXPECT_EQ(row.at("needle_cells").size(), 2u);
+  }
+  EXPECT_EQ(read_json(dir / "cmp" / "rows.json"), rows);
+  for (const char* file : {"perplexity.svg", "needle.svg", "report.html", "manifest.json"}) EXPECT_TRUE(std::filesystem::exists(dir / "cmp" / file)) << file;
+}
+
+TEST(Compare, MistakesInBudgetsAndPoliciesAreOneClearLine) {
+  const auto error = [](std::vector<std::string> more) {
+    std::vector<std::string> arguments = {"compare", kModel};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const ProgramEnd end = espalier(arguments);
+    EXPECT_EQ(end.exit_code, 2);
+    EXPECT_EQ(std::count(end.err.begin(), end.err.end(), '\n'), 1) << end.err;
+    return end.err;
+  };
+  EXPECT_NE(error({"--policies", "h2o", "--budget", "0"}).find("--budget"), std::string::npos);
+  EXPECT_NE(error({"--policies", "h2o", "--budget", "64,257"}).find("256"), std::string::npos);
+  EXPECT_NE(error({"--policies", "h2p", "--budget", "64"}).find("h2o"), std::string::npos);
+  EXPECT_NE(error({"--policies", "h2o"}).find("--budget"), std::string::npos);
+  EXPECT_NE(error({"--budget", "64"}).find("--policies"), std::string::npos);
+  EXPECT_NE(error({"--policies", "h2o", "--budget", "64", "--methods", "wanda"}).find("--methods"), std::string::npos);
+  EXPECT_NE(error({"--policies", "22-deltallm", "--budget", "64"}).find("limits no keys"), std::string::npos);
+  EXPECT_NE(error({"--policies", "h2o:budget", "--budget", "64"}).find("name=value"), std::string::npos);
 }
 
 // Everything that does not depend on the clock.

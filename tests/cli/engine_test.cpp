@@ -141,6 +141,13 @@ TEST(Engine, TheNeedleTestCountsItsCells) {
   EXPECT_EQ(result.at("cells").size(), 5u);
   EXPECT_GE(result.at("value").get<double>(), 0);
   EXPECT_LE(result.at("value").get<double>(), 1);
+  const ProgramEnd table = espalier({"eval", kModel, "--metric", "needle", "--length", "128", "--limit", "1", "--depths", "3", "--needles", "2"});
+  ASSERT_EQ(table.exit_code, 0) << table.err;
+  EXPECT_NE(table.out.find("128 tokens"), std::string::npos) << table.out;
+  EXPECT_NE(table.out.find("every needle found"), std::string::npos) << table.out;
+  ESP_EXPECT_MISTAKE(espalier({"eval", kModel, "--metric", "needle", "--length", "32"}), "--length");
+  ESP_EXPECT_MISTAKE(espalier({"eval", kModel, "--needles", "2"}), "--metric needle");
+  ESP_EXPECT_MISTAKE(espalier({"eval", kModel, "--metric", "needle", "--needles", "0"}), "--needles");
 }
 
 TEST(Engine, ResidentMemoryIsWeightsCacheAndALittle) {

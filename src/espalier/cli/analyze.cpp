@@ -17,7 +17,7 @@ class AnalyzeVerb : public Verb {
 
  protected:
   void declare(CLI::App& app) override {
-    app.add_option("STUDY", request_.study, "duo-gates")->required()->type_name("STUDY");
+    app.add_option("STUDY", request_.study, "duo-gates, needle")->required()->type_name("STUDY");
     add_model(app, request_.model)->required();
     add_text(app, "--data", request_.data, "DATA", "text; by default an embedded one");
     add_texts(app, "--set", settings_, "NAME=VALUE", "an option of the study (repeatable)");

@@ -1,4 +1,7 @@
 // espalier eval MODEL --data DATA
+#include <map>
+#include <set>
+
 #include "espalier/cli/engine_options.h"
 #include "espalier/cli/lab.h"
 #include "espalier/cli/text.h"
@@ -7,6 +10,7 @@
 #include "espalier/core/error.h"
 #include "espalier/core/progress.h"
 #include "espalier/engine/language_eval.h"
+#include "espalier/engine/needle_text.h"
 
 namespace espalier {
 namespace {
@@ -29,7 +33,9 @@ class EvalVerb : public Verb {
     add_text(app, "--against", request_.against, "MODEL", "add the differences from this model");
     add_integer(app, "--length", request_.length, 0, kMost, "tokens a window; 0: the model's context");
     add_integer(app, "--stride", request_.stride, 0, kMost, "tokens between windows; 0: they do not overlap");
-    add_integer(app, "--limit", request_.limit, 0, kMost, "tokens or images at most; 0: all");
+    add_integer(app, "--limit", request_.limit, 0, kMost, "tokens or images at most, of needles texts a depth; 0: all, or 4");
+    add_integer(app, "--needles", request_.needles, 1, NeedleMaker::kMostNeedles, "with --metric needle: numbers hidden in a text");
+    add_integer(app, "--depths", request_.depths, 1, 1000, "with --metric needle: depths that are told apart");
     add_integer(app, "--batch", request_.batch, 0, 65536, "sequences or images at a time; 0: chosen");
     engine_.declare(app);
   }
@@ -39,6 +45,7 @@ class EvalVerb : public Verb {
       user_error("--metric: kl is a distance and needs --against MODEL");
     if (request_.length > 0 && request_.stride > request_.length)
       user_error("--stride: expected at most --length {}, found {}", request_.length, request_.stride);
+    if (request_.metric != "needle" && (request_.needles != 1 || request_.depths != 5)) user_error("--needles and --depths belong to --metric needle");
     request_.engine = engine_.request();
     return false;
   }
@@ -63,6 +70,26 @@ std::string scope_of(const Json& result) {
   return "";
 }
 
+// Depth by length, a cell the share of exact answers and of right tokens.
+std::string needle_table(const Json& cells) {
+  std::map<double, std::map<int64_t, std::string>> rows;
+  std::set<int64_t> lengths;
+  for (const Json& cell : cells) {
+    const auto length = cell.at("length").get<int64_t>();
+    lengths.insert(length);
+    rows[cell.at("depth").get<double>()][length] = fmt::format("{:.0f} % ({:.0f} %)", 100 * cell.at("exact").get<double>(), 100 * cell.at("token_accuracy").get<double>());
+  }
+  std::vector<std::string> header = {"depth"};
+  for (int64_t length : lengths) header.push_back(fmt::format("{} tokens", length));
+  Table table(header);
+  for (auto& [depth, row] : rows) {
+    std::vector<std::string> line = {fmt::format("{:.0f} %", 100 * depth)};
+    for (int64_t length : lengths) line.push_back(row.count(length) > 0 ? row[length] : "-");
+    table.add(line);
+  }
+  return "exact answers (right tokens), by depth and length:\n" + table.str();
+}
+
 std::string EvalVerb::text(const Json& result) {
   if (!result.contains("metric") || !result.contains("value")) return describe_object(result);
   std::string line = fmt::format("{} {}", shown(result["metric"]), shown(result["value"]));
@@ -76,6 +103,8 @@ std::string EvalVerb::text(const Json& result) {
   if (const Json against = result.value("against", Json()); against.is_object())
     line += (line.back() == '\n' ? "against:\n" : "\nagainst:\n") + describe_object(against, 2);
   if (line.back() != '\n') line += "\n";
+  if (result.contains("all_found")) line += fmt::format("every needle found in {:.1f} % of the texts\n", 100 * result["all_found"].get<double>());
+  if (result.contains("cells")) line += needle_table(result["cells"]);
   return line;
 }
 

@@ -102,21 +102,25 @@ Json perplexity(Decoder& decoder, const EvalRequest& request) {
 
 }  // namespace
 
-Json evaluate_language(const EvalRequest& request) {
-  if (!request.against.empty()) user_error("--against: distances are measured in the laboratory, under dense attention; leave out --policy");
+Json evaluate_language(Decoder& decoder, const EvalRequest& request) {
   const auto start = std::chrono::steady_clock::now();
-  const auto decoder = open_decoder(request.model, request.common, request.engine);
   Json result;
   if (request.metric == "needle") {
-    result = needle_retrieval(*decoder, request);
+    result = needle_retrieval(decoder, request);
   } else if (request.metric.empty() || request.metric == "ppl") {
-    result = perplexity(*decoder, request);
+    result = perplexity(decoder, request);
   } else {
     throw UserError("--metric", "metric through the engine", "ppl or needle", request.metric);
   }
   result["policy"] = request.engine.policy.empty() ? "dense" : request.engine.policy;
   result["seconds"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
+}
+
+Json evaluate_language(const EvalRequest& request) {
+  if (!request.against.empty()) user_error("--against: distances are measured in the laboratory, under dense attention; leave out --policy");
+  const auto decoder = open_decoder(request.model, request.common, request.engine);
+  return evaluate_language(*decoder, request);
 }
 
 }  // namespace espalier

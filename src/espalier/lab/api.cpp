@@ -9,6 +9,7 @@
 #include "espalier/core/file.h"
 #include "espalier/core/log.h"
 #include "espalier/lab/compare.h"
+#include "espalier/lab/compare_policies.h"
 #include "espalier/lab/evaluate.h"
 #include "espalier/lab/methods/plan.h"
 #include "espalier/lab/methods/policy_reproduction.h"
@@ -66,6 +67,8 @@ class Laboratory : public LabApi {
     prepare(request.common);
     return run_compare(request);
   }
+
+  Json compare_policies(const PolicyCompareRequest& request) override { return run_policy_compare(request); }
 
   Json reproduce(const ReproduceRequest& request) override {
     prepare(request.common);

@@ -20,6 +20,7 @@ class LabApi {
   virtual Json prune(const PruneRequest& request) = 0;
   virtual Json eval(const EvalRequest& request) = 0;
   virtual Json compare(const CompareRequest& request) = 0;  // a list of rows
+  virtual Json compare_policies(const PolicyCompareRequest& request) = 0;  // likewise
   virtual Json reproduce(const ReproduceRequest& request) = 0;
   virtual Json analyze(const AnalyzeRequest& request) = 0;
   virtual Json train(const TrainRequest& request) = 0;

@@ -76,6 +76,7 @@ struct EvalRequest {
   int64_t stride = 0;   // 0: windows do not overlap
   int64_t limit = 0;    // tokens or images at most; 0: all
   int64_t batch = 0;    // 0: chosen
+  int64_t needles = 1, depths = 5;  // --metric needle: hidden in each text; depths that are told apart
   EngineRequest engine;
 };
 
@@ -128,6 +129,21 @@ struct CompareRequest {
   int64_t limit = 0;   // tokens or images at most; 0: all
   int64_t align = 8;   // widths are multiples of this
   std::string out;     // "": only the table
+  bool force = false, resume = false;
+};
+
+// Several attention policies, each limited to the same numbers of keys.
+struct PolicyCompareRequest {
+  CommonRequest common;
+  EngineRequest engine;  // how weights and cache are stored
+  std::string model, data;
+  std::vector<EngineRequest> arms;
+  std::vector<int64_t> budgets;     // keys that a query may attend to, ascending
+  int64_t length = 0;               // tokens of windows, of needle texts and of the timed prompt; 0: the model's context
+  int64_t limit = 0;                // tokens of which perplexity is measured; 0: all
+  int64_t texts = 4;                // with needles, of each depth
+  int64_t needles = 1, depths = 5;
+  std::string out;                  // "": only the table
   bool force = false, resume = false;
 };
 
