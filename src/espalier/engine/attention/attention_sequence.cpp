@@ -13,8 +13,8 @@ namespace {
 
 // Few rows over many keys are cut into ranges of this many pages, whatever the number of threads, and merged in order.
 constexpr int64_t kSplitPages = 16;
-// Of tokens in rows few are read, and looking up which ones is the same for every range.
-constexpr int64_t kSplitRowPages = 128;
+// Where at most one page in so many is read, ranges would hold next to nothing: each block goes over all pages at once.
+constexpr int64_t kSparse = 4;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -57,8 +57,6 @@ struct AttentionSequence::State {
   }
   const AttentionLayer& at(int layer) const { return (*layers)[static_cast<size_t>(layer)]; }
   int64_t max_pages(int layer) const;
-  int64_t split_pages() const { return needs.cache.rows ? kSplitRowPages : kSplitPages; }
-
   void reserve(int64_t tokens, int team);
   void reserve_layer(int layer, int64_t tokens);
   void reserve_rows(const RowBlocks& blocks);
@@ -76,6 +74,7 @@ struct AttentionSequence::State {
   void load(RankScratch& scratch, const RowBlocks& blocks, const RowBlock& block, const AttentionInput& input) const;
   void store(RankScratch& scratch, const RowBlocks& blocks, const RowBlock& block, const AttentionInput& input);
   PageList pages(const RowBlocks& blocks, int64_t kv_head, int64_t split, int64_t splits) const;
+  int64_t splits_of(const RowBlocks& blocks) const;
   const Selection& selection_of(const RowBlocks& blocks, const RowBlock& block) const;
   void attend_block(RankScratch& scratch, const RowBlocks& blocks, const RowBlock& block, const PageList& list, bool whole);
   float* partial(const RowBlocks& blocks, int64_t unit) { return partials.data() + unit * blocks.most_rows() * (cache.layout(blocks.layer()).width + 2); }
@@ -127,7 +126,7 @@ void AttentionSequence::State::reserve_rows(const RowBlocks& blocks) {
   const auto grow = [](std::vector<float>& list, int64_t size) { list.resize(std::max(list.size(), static_cast<size_t>(size))); };
   // A piece of the tokens may be short enough where the whole is not.
   const bool pieces = !needs.column_sums && (needs.chunk > 0 || needs.select_from > 0);
-  if (pieces || splittable(blocks)) grow(partials, blocks.kv_heads() * blocks.head_parts() * ceil_div(most, split_pages()) * blocks.most_rows() * (width + 2));
+  if (pieces || splittable(blocks)) grow(partials, blocks.kv_heads() * blocks.head_parts() * ceil_div(most, kSplitPages) * blocks.most_rows() * (width + 2));
   if (needs.column_sums) grow(column_sums, blocks.kv_heads() * most * kMaxPageTokens);
   if (needs.row_statistics) {
     grow(log_sum_exp, blocks.end() * at(layer).heads);
@@ -143,13 +142,14 @@ void AttentionSequence::State::reserve_rows(const RowBlocks& blocks) {
 
 void AttentionSequence::State::reserve(int64_t count, int team) {
   if (ranks.size() < static_cast<size_t>(team)) ranks.resize(static_cast<size_t>(team));
-  int64_t width = 0;
+  int64_t width = 0, pages = 0;
   for (int layer = 0; layer < static_cast<int>(layers->size()); ++layer) {
     reserve_layer(layer, count);
-    width = std::max(width, cache.layout(layer).width);
+    width = std::max(width, cache.layout(layer).width), pages = std::max(pages, max_pages(layer));
   }
   for (RankScratch& scratch : ranks) {
     scratch.rows.reserve(width);
+    if (needs.value_share < 1 || needs.value_count > 0) scratch.rows.reserve_pages(pages);
     scratch.key.resize(static_cast<size_t>(width));
     scratch.bits.reserve(length + count);
   }
@@ -236,8 +236,8 @@ PageList AttentionSequence::State::pages(const RowBlocks& blocks, int64_t kv_hea
   const auto count = static_cast<int64_t>(cache.head(blocks.layer(), kv_head).pages.size());
   PageList list;
   list.cache = &cache, list.layer = blocks.layer(), list.kv_head = kv_head;
-  list.begin = splits == 1 ? 0 : std::min(count, split * split_pages());
-  list.end = splits == 1 ? count : std::min(count, (split + 1) * split_pages());
+  list.begin = splits == 1 ? 0 : std::min(count, split * kSplitPages);
+  list.end = splits == 1 ? count : std::min(count, (split + 1) * kSplitPages);
   list.kernels = &kernels, list.plain_kernels = &plain_kernels, list.rotation = &all_rotation;
   list.far = policy->far_keys();
   if (needs.cache.rows) list.copies = policy->row_copies(blocks.layer(), kv_head);
@@ -328,6 +328,22 @@ void AttentionSequence::State::finish_chunk(const RowBlocks& blocks, const Atten
   if (chunk_ends) policy->end_chunk(cache, blocks.layer(), length + blocks.end());
 }
 
+// Depends on what is stored and selected alone.
+int64_t AttentionSequence::State::splits_of(const RowBlocks& blocks) const {
+  int64_t pages = 0, stored = 0, selected = 0;  // tokens
+  for (int64_t g = 0; g < blocks.kv_heads(); ++g) {
+    const KvHead& head = cache.head(blocks.layer(), g);
+    pages = std::max(pages, static_cast<int64_t>(head.pages.size())), stored = std::max(stored, head.tokens);
+  }
+  if (!splittable(blocks) || pages <= kSplitPages) return 1;
+  for (int64_t i = 0; i < blocks.selections(); ++i) {
+    const Selection& s = blocks.selects() ? selections[static_cast<size_t>(i)] : needs.selection;
+    const auto ids = static_cast<int64_t>(s.ids.size());
+    selected = std::max(selected, s.kind == Selection::Kind::kAll ? stored : s.sink + s.window + ids * (s.kind == Selection::Kind::kBlocks ? s.block : 1));
+  }
+  return std::min(stored, selected) * kSparse <= pages * cache.options().page ? 1 : ceil_div(pages, kSplitPages);
+}
+
 void AttentionSequence::State::attend_chunk(int layer, const AttentionInput& input, int64_t begin, int64_t end, const TeamRank& team) {
   const RowBlocks blocks(at(layer), layer, needs, length, begin, end);
   if (needs.before_layer || needs.on_append) {
@@ -340,10 +356,7 @@ void AttentionSequence::State::attend_chunk(int layer, const AttentionInput& inp
     select(blocks, input, team);
     team.barrier();
   }
-  int64_t most = 0;
-  for (int64_t g = 0; g < blocks.kv_heads(); ++g) most = std::max(most, static_cast<int64_t>(cache.head(layer, g).pages.size()));
-  const bool split = splittable(blocks) && most > split_pages();
-  const int64_t splits = split ? ceil_div(most, split_pages()) : 1;
+  const int64_t splits = splits_of(blocks);
   run_units(blocks, input, splits, team);
   if (splits > 1) {
     team.barrier();

@@ -59,6 +59,14 @@ void BlockRows::reserve(int64_t width) {
   for (auto* list : {&unheard_, &blind_, &hidden_, &flat_}) list->resize(rows);
 }
 
+void BlockRows::reserve_pages(int64_t pages) {
+  const auto count = static_cast<size_t>(pages);
+  if (seen_pages_.capacity() >= count) return;
+  const size_t room = count + count / 4;
+  seen_pages_.reserve(room), all_masks_.reserve(room * kBlockRows), all_scores_.reserve(room * kBlockRows * kScoreStride);
+  ranking_.reserve(room * kMaxPageTokens);
+}
+
 void BlockRows::start(int64_t count, int64_t width) {
   ESP_ASSERT(count <= kBlockRows && static_cast<size_t>(width) <= row_.size());
   width_ = width, count_ = count;

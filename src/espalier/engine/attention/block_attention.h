@@ -44,6 +44,7 @@ struct PageList {
 class BlockRows {
  public:
   void reserve(int64_t width);  // the largest padded head size; no later call allocates
+  void reserve_pages(int64_t pages);  // likewise, where rows multiply only their largest probabilities: pages of a head
 
   // Starts over with `count` rows of `width` channels, all of which have seen nothing.
   void start(int64_t count, int64_t width);

@@ -6,7 +6,8 @@
 
 namespace espalier {
 
-ElasticSlots::ElasticSlots(std::vector<int32_t> token_of, int64_t positions) : token_of_(std::move(token_of)), slot_of_(static_cast<size_t>(positions), -1) {
+ElasticSlots::ElasticSlots(std::vector<int32_t> token_of, int64_t positions) : token_of_(std::move(token_of)), slot_of_(static_cast<size_t>(positions), -1),
+      wanted_(static_cast<size_t>(positions), 0) {
   for (size_t slot = 0; slot < token_of_.size(); ++slot)
     if (token_of_[slot] >= 0) slot_of_[static_cast<size_t>(token_of_[slot])] = static_cast<int32_t>(slot);
 }
@@ -14,10 +15,13 @@ ElasticSlots::ElasticSlots(std::vector<int32_t> token_of, int64_t positions) : t
 void ElasticSlots::update(std::span<const int32_t> now, SlotChange& change) {
   ESP_ASSERT(now.size() <= token_of_.size());
   change.load.clear(), change.evict.clear(), change.load_slots.clear();
-  for (const int32_t token : now)
+  ++updates_;
+  for (const int32_t token : now) {
+    wanted_[static_cast<size_t>(token)] = updates_;
     if (slot_of_[static_cast<size_t>(token)] < 0) change.load.push_back(token);
+  }
   for (int32_t& token : token_of_) {
-    if (token < 0 || std::binary_search(now.begin(), now.end(), token)) continue;
+    if (token < 0 || wanted_[static_cast<size_t>(token)] == updates_) continue;
     change.evict.push_back(token);
     slot_of_[static_cast<size_t>(token)] = -1;
     token = -1;

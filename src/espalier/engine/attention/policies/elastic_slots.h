@@ -27,6 +27,8 @@ class ElasticSlots {
 
  private:
   std::vector<int32_t> token_of_, slot_of_;
+  std::vector<uint32_t> wanted_;  // by token: the last update that asked for it
+  uint32_t updates_ = 0;
 };
 
 }  // namespace espalier

@@ -47,7 +47,12 @@ class Spatten : public AttentionPolicy {
 
   const PolicyNeeds& needs() const override { return needs_; }
 
-  void before_forward(PagedKvCache&, int64_t position, int64_t tokens) override { first_ = position, tokens_ = tokens; }
+  void before_forward(PagedKvCache&, int64_t position, int64_t tokens) override {
+    first_ = position, tokens_ = tokens;
+    const auto most = static_cast<size_t>(position + tokens);
+    for (auto* list : {&held_, &candidates_})
+      if (list->capacity() < most) list->reserve(most + most / 4);
+  }
 
   void before_layer(PagedKvCache&, int layer) override {
     const auto l = static_cast<size_t>(layer);
@@ -123,9 +128,10 @@ class Spatten : public AttentionPolicy {
 
   void choose_tokens(size_t l) {
     // What this layer still holds and the new tokens, as far as the layer before attended to them.
-    std::vector<int32_t> held = std::move(attended_[l]), candidates;
+    auto &held = held_, &candidates = candidates_;
+    held.assign(attended_[l].begin(), attended_[l].end()), candidates.clear();
     for (int64_t t = first_; t < first_ + tokens_; ++t) held.push_back(static_cast<int32_t>(t));
-    if (l == 0) candidates = held;
+    if (l == 0) candidates.assign(held.begin(), held.end());
     else std::set_intersection(held.begin(), held.end(), attended_[l - 1].begin(), attended_[l - 1].end(), std::back_inserter(candidates));
     // A prompt's shares are of what there is of it.
     const int64_t reference = tokens_ == 1 && first_ > 0 ? options_.reference : first_ + tokens_;
@@ -206,6 +212,7 @@ class Spatten : public AttentionPolicy {
   std::vector<float> control_;
   std::vector<std::vector<float>> head_importance_;  // of each head on entering the layer
   std::vector<std::vector<int32_t>> attended_, removed_, alive_heads_;  // by layer, ascending
+  std::vector<int32_t> held_, candidates_;  // of the layer that chooses
   std::vector<uint8_t> heads_chosen_;
   std::vector<Trace> traces_;
   int64_t first_ = 0, tokens_ = 0;  // of the forward
