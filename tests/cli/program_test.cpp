@@ -11,7 +11,7 @@ using test::espalier;
 using test::ProgramEnd;
 
 const std::vector<std::string> kVerbs = {"analyze", "completion", "eval", "generate", "inspect",  "methods",
-                                         "models",     "plan", "prune",    "reproduce"};
+                                         "models",     "plan", "prune",    "report", "reproduce", "runs",     "train"};
 
 TEST(Program, HelpListsTheVerbs) {
   for (const char* word : {"--help", "-h", "help"}) {
