@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <unordered_set>
 
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
@@ -128,6 +129,24 @@ bool is_integer_input(const OnnxModel& onnx, const std::string& name) {
   return false;
 }
 
+// Pictures as Keras has them, [n, h, w, c]: all that reads them turns them into planes, perhaps after a rescaling.
+bool has_channels_last(const Graph& graph, ValueId pictures) {
+  static const std::vector<int64_t> kToPlanes{0, 3, 1, 2};
+  std::unordered_set<ValueId> same{pictures};  // the pictures, perhaps rescaled
+  bool turned = false;
+  for (const Node& node : graph.nodes) {
+    if (std::none_of(node.inputs.begin(), node.inputs.end(), [&](ValueId v) { return same.contains(v); })) continue;
+    if (node.op == "Transpose" && node.integers("perm") == kToPlanes) {
+      turned = true;
+    } else if (node.op == "Mul" || node.op == "Add" || node.op == "Sub" || node.op == "Div" || node.op == "Cast") {
+      same.insert(node.outputs[0]);
+    } else {
+      return false;
+    }
+  }
+  return turned;
+}
+
 Model load_onnx(const fs::path& path, const LoadOptions& options) {
   Model model;
   model.path = path;
@@ -141,7 +160,13 @@ Model load_onnx(const fs::path& path, const LoadOptions& options) {
     const std::string& name = model.graph.values[static_cast<size_t>(input)].name;
     model.input_dtypes.push_back(is_integer_input(model.onnx->model, name) ? DType::kI64 : DType::kF32);
   }
-  const bool pictures = is_picture_classifier(model.graph, model.example_inputs) && model.input_dtypes[0] == DType::kF32;
+  bool pictures = is_picture_classifier(model.graph, model.example_inputs) && model.input_dtypes[0] == DType::kF32;
+  if (pictures && has_channels_last(model.graph, model.graph.inputs[0])) {
+    pictures = false;
+    model.notes.push_back(fmt::format("input '{}': pictures with their channels last, which cannot be read from files yet; export the "
+                                      "model with channels first (tf2onnx --inputs-as-nchw)",
+                                      printable(model.graph.values[static_cast<size_t>(model.graph.inputs[0])].name)));
+  }
   model.task = pictures ? Task::kImages : Task::kOther;
   describe_inputs(model, path.string());
   return model;

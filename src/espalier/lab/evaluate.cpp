@@ -9,11 +9,21 @@
 #include "espalier/lab/methods/runner.h"
 
 namespace espalier {
+namespace {
+
+// What the importer said, where it is pictures after all.
+std::string why_no_pictures(const Model& model) {
+  for (const std::string& note : model.notes)
+    if (note.find("channels last") != std::string::npos) return "; " + note;
+  return "";
+}
+
+}  // namespace
 
 Json run_eval(const EvalRequest& request) {
   const Model model = open_model(request.model, request.common);
   if (model.task == Task::kImages) return evaluate_images(request, model);
-  if (model.task != Task::kText) user_error("{}: it is neither a language model nor a classifier of pictures", model.path.string());
+  if (model.task != Task::kText) user_error("{}: it is neither a language model nor a classifier of pictures{}", model.path.string(), why_no_pictures(model));
   if (!request.metric.empty() && request.metric != "ppl" && request.metric != "kl")
     throw UserError("--metric", "metric of a language model", "ppl or kl", request.metric);
   const auto data = resolve_data(request.data.empty() ? "evaluation.txt" : request.data);

@@ -4,8 +4,11 @@
 #include <chrono>
 #include <limits>
 
+#include "espalier/core/error.h"
+#include "espalier/engine/graph_runner.h"
 #include "espalier/lab/interpreter/interpreter.h"
 #include "espalier/lab/measure/probe.h"
+#include "espalier/lab/tensor_bridge.h"
 #include "espalier/lab/torch.h"
 
 #ifdef __GLIBC__
@@ -31,37 +34,82 @@ void keep_freed_memory() {
 #endif
 }
 
-}  // namespace
+template <typename Forward>
+double seconds_of(Forward forward) {
+  const auto start = std::chrono::steady_clock::now();
+  forward();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
 
-struct ForwardTimer::Runner {
-  std::vector<at::Tensor> inputs;
-  Weights weights;
-  Interpreter interpreter;
-
-  Runner(const Graph& graph, std::vector<at::Tensor> given) : inputs(std::move(given)), weights(graph), interpreter(graph, weights) {
+class Interpreted : public ForwardTimer::Runner {
+ public:
+  Interpreted(const Graph& graph, const Model& model) : inputs_(inputs_of(model)), weights_(graph), interpreter_(graph, weights_) {
     run();  // loads the weights
   }
 
-  double run() {
+  double run() override {
     at::NoGradGuard no_gradients;
-    const auto start = std::chrono::steady_clock::now();
-    const Graph& graph = interpreter.graph();
-    Environment values;
-    for (size_t i = 0; i < inputs.size(); ++i) values[graph.inputs[i]] = inputs[i];
-    interpreter.run(values, 0, static_cast<NodeId>(graph.nodes.size()));
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return seconds_of([&] {
+      const Graph& graph = interpreter_.graph();
+      Environment values;
+      for (size_t i = 0; i < inputs_.size(); ++i) values[graph.inputs[i]] = inputs_[i];
+      interpreter_.run(values, 0, static_cast<NodeId>(graph.nodes.size()));
+    });
   }
+
+ private:
+  std::vector<at::Tensor> inputs_;
+  Weights weights_;
+  Interpreter interpreter_;
 };
 
-ForwardTimer::ForwardTimer(const Model& dense) {
+class InEngine : public ForwardTimer::Runner {
+ public:
+  InEngine(const Graph& graph, const Model& model) {
+    std::vector<Shape> shapes;
+    GraphRunnerOptions options{std::max(1, at::get_num_threads()), {}};
+    for (const at::Tensor& input : inputs_of(model)) {
+      options.input_dtypes.push_back(input.scalar_type() == at::kLong ? DType::kI64 : DType::kF32);
+      inputs_.push_back(from_torch(input, options.input_dtypes.back()));
+      shapes.push_back(inputs_.back().shape());
+    }
+    runner_ = std::make_unique<GraphRunner>(graph, shapes, options);
+    outputs_ = runner_->run(inputs_);
+  }
+
+  double run() override {
+    return seconds_of([&] { runner_->run(inputs_, outputs_); });
+  }
+
+ private:
+  std::vector<Tensor> inputs_, outputs_;
+  std::unique_ptr<GraphRunner> runner_;
+};
+
+// Decoders have an engine of their own.
+bool engine_runs(const Model& model) {
+  return model.task != Task::kText && std::all_of(model.graph.nodes.begin(), model.graph.nodes.end(),
+                                                  [](const Node& node) { return has_graph_kernel(node.op); });
+}
+
+}  // namespace
+
+const char* timing_place(const Model& model) { return engine_runs(model) ? "engine" : "interpreter"; }
+
+ForwardTimer::ForwardTimer(const Model& dense) : model_(dense), in_engine_(engine_runs(dense)) {
   keep_freed_memory();
-  dense_ = std::make_unique<Runner>(dense.graph, inputs_of(dense));
+  dense_ = open(dense.graph);
 }
 ForwardTimer::~ForwardTimer() = default;
 
+std::unique_ptr<ForwardTimer::Runner> ForwardTimer::open(const Graph& graph) const {
+  if (in_engine_) return std::make_unique<InEngine>(graph, model_);
+  return std::make_unique<Interpreted>(graph, model_);
+}
+
 TimeRatio ForwardTimer::ratio_of(const Graph& graph, const TimingLimits& limits) const {
-  Runner cut(graph, dense_->inputs);
-  return measure_time_ratio([&] { return dense_->run(); }, [&] { return cut.run(); }, limits);
+  const auto cut = open(graph);
+  return measure_time_ratio([&] { return dense_->run(); }, [&] { return cut->run(); }, limits);
 }
 
 }  // namespace espalier

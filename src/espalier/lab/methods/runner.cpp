@@ -143,6 +143,7 @@ Json run_prune(const PruneRequest& asked) {
       if (!step.findings.empty()) findings.push_back({{"method", request.steps[i].method}, {"findings", step.findings}});
       steps.push_back({{"asked", step.asked}, {"reached", step.reached}, {"of", step.of}});
       if (step.spread > 0) steps.back()["spread"] = step.spread;
+      if (step.findings.contains("timed")) steps.back()["timed"] = step.findings["timed"];
     }
     check_uniform(request, model.graph);
     OutputOptions output;

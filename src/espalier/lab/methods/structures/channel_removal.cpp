@@ -179,6 +179,10 @@ MeasuredShare measured_share(const PruneJob& job, const Graph& graph) {
   return is_measured(job) ? time_share(ForwardTimer(job.model()), graph) : MeasuredShare{counted_share(job, graph), 0};
 }
 
+void note_place(PruneJob& job) {
+  if (is_measured(job)) job.findings()["timed"] = timing_place(job.model());
+}
+
 double share_gone(const PruneJob& job, const Graph& graph) { return measured_share(job, graph).value; }
 
 std::vector<GroupCut> cuts_without(const Coupling& coupling, const std::vector<int32_t>& removed) {
@@ -230,6 +234,7 @@ void carry_out(PruneJob& job, const Coupling& coupling, const std::vector<GroupC
   const MeasuredShare gone = measured_share(job, graph);
   job.graph() = std::move(graph);
   report.write(job);
+  note_place(job);
   job.reached(gone.value, gone.spread);
 }
 
@@ -248,6 +253,7 @@ void remove_sets(PruneJob& job, const SetRemoval& removal, const ScoreSets& scor
   const MeasuredShare gone = measured_share(job, graph);
   job.graph() = std::move(graph);
   report.write(job);
+  note_place(job);
   job.reached(gone.value, gone.spread);
 }
 

@@ -33,8 +33,10 @@ std::vector<OptionSpec> set_removal_options(const std::string& scope = "global",
 Coupling coupling_for(const PruneJob& job, const CouplingOptions& options, const Graph& graph);
 
 // Share of the job's budget unit that is gone in `graph`, a cut of the job's model: of params, flops, bytes, or latency
-// (the interpreter's, measured; in a trial that of FLOPs). Only a measured one has a spread.
+// (measured, see latency.h; in a trial that of FLOPs). Only a measured one has a spread.
 MeasuredShare measured_share(const PruneJob& job, const Graph& graph);
+// Puts into the findings where forwards were timed, if the share was measured.
+void note_place(PruneJob& job);
 double share_gone(const PruneJob& job, const Graph& graph);  // its value
 
 // Sets, by canonical number, lowest score first.
