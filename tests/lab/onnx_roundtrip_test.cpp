@@ -6,8 +6,10 @@
 #include "espalier/families/onnx/import.h"
 #include "espalier/lab/interpreter/interpreter.h"
 #include "espalier/lab/torch.h"
+#include "espalier/structure/mask.h"
 #include "tests/families/onnx/export_cases.h"
 #include "tests/families/vision_models.h"
+#include "tests/structure/random_cuts.h"
 #include "tests/support.h"
 
 namespace espalier {
@@ -92,6 +94,47 @@ TEST(OnnxRoundtrip, TheEmbeddedModelAtTwoLengths) {
     ExportCase item{"embedded", model.graph.clone(), {shape}, {}, false, model.vocab_size};
     const OnnxModel exported = export_onnx(item.graph, {{1, 8}}, nullptr);
     expect_same(import_at(exported, item.graph, {shape}).graph, item, {shape});
+  }
+}
+
+// The heads of an imported file go as those of a family's model do: masked and cut compute the same, and so does what is
+// exported after the cut.
+void expect_heads_can_go(const ExportCase& item, int64_t sets) {
+  const Graph graph = import_at(export_onnx(item.graph, item.shapes, nullptr), item.graph, item.shapes).graph;
+  const Coupling coupling = find_coupling(graph);
+  int groups = 0;
+  for (const CouplingGroup& group : coupling.groups) {
+    if (group.kind != GroupKind::kHeads) continue;
+    ++groups;
+    EXPECT_EQ(group.set_count, sets);
+    EXPECT_GE(group.block, 0) << group.label;
+    for (const double share : {0.1, 0.3, 0.7}) {
+      Rng rng(static_cast<uint64_t>(share * 10), group.label);
+      const auto keep = test::random_keep(group.set_count, share, rng);
+      Mask mask = Mask::for_model(graph);
+      mask.remove_units(group, keep);
+      ExportCase smaller{item.name, graph.clone(), item.shapes, {}, false, item.vocab};
+      cut(smaller.graph, coupling, {test::cut_of(group, keep)});
+      expect_same(apply_mask(graph, mask), smaller, item.shapes);
+      expect_same(import_at(export_onnx(smaller.graph, item.shapes, nullptr), smaller.graph, item.shapes).graph, smaller, item.shapes);
+    }
+  }
+  EXPECT_EQ(groups, graph.block_count);
+  EXPECT_GT(groups, 1);
+}
+
+TEST(OnnxRoundtrip, HeadsOfImportedModelsCanGo) {
+  for (const std::string name : {"Vit", "VitPacked", "VitPostNorm", "Bert"}) {
+    const test::TempDir dir;
+    const Json& config = test::tiny_vision_configs().at(name);
+    Model model = test::load_tiny_vision(dir.path(), config);
+    expect_heads_can_go({name, std::move(model.graph), model.example_inputs, {}, false, config.value("vocab_size", 0)},
+                        config.at("num_attention_heads").get<int64_t>());
+  }
+  const test::TempDir dir;
+  for (const std::string type : {"llama", "gpt2"}) {
+    ExportCase item{type, test::load_tiny(dir / type, type).graph, {{1, 9}}, {}, false, 31};
+    expect_heads_can_go(item, type == "llama" ? 2 : 4);
   }
 }
 

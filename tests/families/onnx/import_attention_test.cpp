@@ -166,6 +166,14 @@ TEST(OnnxAttention, AMaskThatIsComputedLeavesTheGraphWithoutBlocks) {
   EXPECT_EQ(find_coupling(found.graph).find(GroupKind::kHeads, -1)->set_count, kHeads);
 }
 
+// A model of which only a part is a stream with attention has no blocks: they would look like all of it.
+TEST(OnnxAttention, AnAttentionOutsideTheStreamLeavesTheGraphWithoutBlocks) {
+  BlockModel b(2);
+  for (OnnxNode& node : b.model.graph.nodes)
+    if (node.outputs[0] == "/b1/a") node.op_type = "Mul";
+  EXPECT_EQ(b.import().graph.block_count, 0);
+}
+
 // Each of these changes what comes out, so none is an Attention.
 TEST(OnnxAttention, WhatIsNotExactlyAttentionStays) {
   const std::vector<BlockModel::Step> steps = {

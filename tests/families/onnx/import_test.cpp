@@ -479,5 +479,19 @@ TEST(OnnxImport, ManyNodesImportInSeconds) {
   EXPECT_EQ(found.graph.nodes.size(), 33'334u);
 }
 
+// As CLIP picks its last token and DINOv2 stretches its positions: what is not understood needs no stated shape where it
+// follows from the inputs.
+TEST(OnnxImport, ShapesOfWhatIsKeptAreComputed) {
+  ModelBuilder b;
+  b.input("x", {"n", 3, 8, 8}).input("at", {"n"}, OnnxDataType::kInt64).floats("scales", {4}, {1, 1, 1.5f, 0.5f}).ints("sizes", {1, 3, 5, 6}).weight("w", {1, 3, 4, 4});
+  b.node("Resize", {"x", "", "scales"}, {"r"}, {onnx_string("mode", "cubic")}).node("Resize", {"w", "", "", "sizes"}, {"s"}, {onnx_string("mode", "cubic")});
+  b.node("Gather", {"x", "at"}, {"g"}, {onnx_int("axis", 2)});
+  OnnxImport found = b.node("Relu", {"r"}, {"y"}).node("Relu", {"s"}, {"z"}).node("Relu", {"g"}, {"v"}).output("y").output("z").output("v").import();
+  EXPECT_EQ(found.source->opaque.size(), 3u);
+  EXPECT_EQ(shape_of(found.graph, "y"), (Shape{1, 3, 12, 4}));
+  EXPECT_EQ(shape_of(found.graph, "z"), (Shape{1, 3, 5, 6}));
+  EXPECT_EQ(shape_of(found.graph, "v"), (Shape{1, 3, 1, 8}));
+}
+
 }  // namespace
 }  // namespace espalier::test

@@ -30,8 +30,6 @@ class BlockFinder {
   explicit BlockFinder(GraphGrowth& growth) : growth_(growth), graph_(growth.graph) { look(); }
 
   void run() {
-    // Such a node may read a Constant under a name that must stay.
-    if (std::any_of(graph_.nodes.begin(), graph_.nodes.end(), [](const Node& n) { return n.op == "Opaque"; })) return;
     const std::vector<Block> blocks = blocks_of(longest_chain());
     if (blocks.empty() || !zone(blocks) || !put_in_order(static_cast<int>(blocks.size()))) return;
     graph_.nodes = std::move(ordered_);
@@ -60,8 +58,15 @@ class BlockFinder {
         fixed_[n] = fixed_[n] && is_fixed(input);
         if (fixed_[n]) depth[n] = std::max(depth[n], depth[static_cast<size_t>(maker(input))] + 1);
       }
-      fixed_[n] = fixed_[n] && depth[n] < kDeepestTable;
+      // A node that is kept as it is reads values under names that must stay, so there can be no copies of them.
+      fixed_[n] = fixed_[n] && depth[n] < kDeepestTable && node.op != "Opaque" && !is_read_by_name(node);
     }
+  }
+  bool is_read_by_name(const Node& node) const {
+    return std::any_of(node.outputs.begin(), node.outputs.end(), [&](ValueId output) {
+      const auto& all = readers(output);
+      return std::any_of(all.begin(), all.end(), [&](NodeId n) { return n >= 0 && graph_.nodes[static_cast<size_t>(n)].op == "Opaque"; });
+    });
   }
   // The same for every input: Constants and what is computed from nothing else (tables of angles).
   bool is_fixed(ValueId value) const { return maker(value) >= 0 && fixed_[static_cast<size_t>(maker(value))]; }
@@ -130,7 +135,9 @@ class BlockFinder {
 
   std::vector<Block> blocks_of(const std::vector<Branch>& chain) const {
     std::vector<Block> blocks;
-    if (std::none_of(chain.begin(), chain.end(), [](const Branch& branch) { return branch.attends; })) return {};
+    const auto attentions = std::count_if(graph_.nodes.begin(), graph_.nodes.end(), [](const Node& n) { return n.op == "Attention"; });
+    const auto attending = std::count_if(chain.begin(), chain.end(), [](const Branch& branch) { return branch.attends; });
+    if (attending == 0 || attending < attentions) return {};  // a part of the model alone would look like the whole
     const bool norm_last = chain.size() > 1 && chain[1].residual != node(chain[0].add).outputs[0];
     bool attends = true, mixes = true;  // the block at hand has one already
     for (const Branch& branch : chain) {

@@ -96,6 +96,7 @@ class Importer {
   void import_opaque(const OnnxNode& node, Scope& scope, const std::string& why);
   std::vector<std::pair<Shape, Shape>> opaque_shapes(const OnnxNode& node, const std::vector<SlotPtr>& inputs,
                                                      const Scope& scope) const;
+  std::optional<Shape> computed_shape(const OnnxNode& node, const std::vector<SlotPtr>& inputs, bool other) const;
   std::optional<std::pair<Shape, Shape>> declared_shape(const std::string& output, const Scope& scope) const;
   ValueId value_for_capture(const std::string& name, Slot& slot);
   ValueId copy_under_name(ValueId value, OnnxDataType type, const std::string& name);

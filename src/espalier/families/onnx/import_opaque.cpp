@@ -1,9 +1,11 @@
 // Nodes that are kept as they are: the graph knows what they read and the shapes of what they write.
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "espalier/core/error.h"
 #include "espalier/families/onnx/import_context.h"
+#include "espalier/io/onnx/attributes.h"
 #include "espalier/io/onnx/order.h"
 
 namespace espalier {
@@ -110,6 +112,33 @@ std::optional<std::pair<Shape, Shape>> Importer::declared_shape(const std::strin
   return shapes;
 }
 
+// Of operators whose output's shape follows from what is known of their inputs, at one of the two batch sizes.
+std::optional<Shape> Importer::computed_shape(const OnnxNode& node, const std::vector<SlotPtr>& inputs, bool other) const {
+  const auto given = [&](size_t i) { return i < inputs.size() && inputs[i] && !inputs[i]->unreadable; };
+  const auto shape_of = [&](size_t i) { return other ? other_shape(*inputs[i]) : shape(*inputs[i]); };
+  if (!is_default_domain(node.domain) || !given(0)) return std::nullopt;
+  if (node.op_type == "Gather" && given(1)) {
+    Shape result = shape_of(0);
+    const Shape indices = shape_of(1);
+    const int64_t rank = std::ssize(result), axis = attribute_int(node, "axis", 0, where_), at = axis < 0 ? axis + rank : axis;
+    if (at < 0 || at >= rank) return std::nullopt;
+    result.erase(result.begin() + at);
+    result.insert(result.begin() + at, indices.begin(), indices.end());
+    return result;
+  }
+  if (node.op_type != "Resize" || find_attribute(node, "axes") || find_attribute(node, "keep_aspect_ratio_policy")) return std::nullopt;
+  const bool has_sizes = given(3);
+  const KnownPtr numbers = has_sizes ? (other ? inputs[3]->b : inputs[3]->a) : given(2) ? (other ? inputs[2]->b : inputs[2]->a) : nullptr;
+  Shape result = shape_of(0);
+  if (!numbers || numbers->count() != result.size()) return std::nullopt;
+  for (size_t d = 0; d < result.size(); ++d) {
+    const double size = has_sizes ? numbers->number(d) : std::floor(static_cast<double>(result[d]) * numbers->number(d));
+    if (!(size >= 0 && size <= static_cast<double>(int64_t{1} << 40))) return std::nullopt;
+    result[d] = static_cast<int64_t>(size);
+  }
+  return result;
+}
+
 std::vector<std::pair<Shape, Shape>> Importer::opaque_shapes(const OnnxNode& node, const std::vector<SlotPtr>& inputs,
                                                              const Scope& scope) const {
   std::vector<std::pair<Shape, Shape>> shapes;
@@ -120,6 +149,12 @@ std::vector<std::pair<Shape, Shape>> Importer::opaque_shapes(const OnnxNode& nod
     }
     if (const auto declared = declared_shape(node.outputs[i], scope)) {
       shapes.push_back(*declared);
+      continue;
+    }
+    const auto computed = i == 0 ? computed_shape(node, inputs, false) : std::nullopt;
+    const auto also = computed ? computed_shape(node, inputs, true) : std::nullopt;
+    if (also) {
+      shapes.emplace_back(*computed, *also);
       continue;
     }
     const auto giver = shape_givers().find(node.op_type);
@@ -137,6 +172,9 @@ std::vector<std::pair<Shape, Shape>> Importer::opaque_shapes(const OnnxNode& nod
 
 void Importer::import_opaque(const OnnxNode& node, Scope& scope, const std::string& why) {
   const std::vector<SlotPtr> inputs = inputs_of(node, scope);
+  if (node.op_type == "Resize")
+    for (size_t i = 2; i < inputs.size(); ++i)
+      if (inputs[i]) look(*inputs[i]);
   const auto shapes = opaque_shapes(node, inputs, scope);
   const std::string hint = !node.name.empty() ? node.name : node.outputs.empty() ? node.op_type : node.outputs[0];
   Node kept{"Opaque", unique_node_name(scope.prefix + hint), {}, {}, {}, {}};
