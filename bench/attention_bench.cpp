@@ -1,7 +1,8 @@
 // Decoding with a long cache: what attention reads beside what memory gives, and attention policies beside dense attention.
 // Two layers of 32 query heads over 8 KV heads of 64, random keys and values; figures are taken in turns, medians compared.
 //   attention_bench --benchmark_filter='bf16/tokens:32768'
-//   attention_bench --benchmark_filter='policy/fp32' [--model DIR: of that shape, for 05-specontext]
+//   attention_bench --benchmark_filter='prefill/29-hip'
+//   attention_bench [--model DIR: of that shape, for 05-specontext] --benchmark_filter='policy/fp32'
 #include <benchmark/benchmark.h>
 
 #include <fmt/format.h>
@@ -182,6 +183,34 @@ void compare(benchmark::State& state, const AttentionRequest& request, int64_t t
   state.counters["follows"] = time / bytes;
 }
 
+// A prompt in pieces through one layer of 8 query heads over 2 KV heads, on one thread.
+void prefill(benchmark::State& state, const AttentionRequest& request, int64_t tokens) {
+  constexpr int64_t kQuery = 8 * kHeadSize, kKey = 2 * kHeadSize;
+  AttentionLayer layer;
+  layer.heads = 8, layer.kv_heads = 2, layer.head_size = kHeadSize, layer.scale = 0.125;
+  Rng rng(1, "prompt");
+  std::vector<float> q(static_cast<size_t>(tokens * kQuery)), kv(static_cast<size_t>(tokens * kKey)), out(q.size());
+  for (auto* list : {&q, &kv})
+    for (float& x : *list) x = static_cast<float>(rng.normal());
+  Team team(1);
+  std::vector<double> seconds;
+  for ([[maybe_unused]] auto unused : state) {
+    AttentionSequence sequence(std::make_shared<const std::vector<AttentionLayer>>(1, layer), request, tokens);
+    const auto start = std::chrono::steady_clock::now();
+    for (int64_t done = 0; done < tokens; done += kPiece) {
+      AttentionInput in;
+      in.q = q.data() + done * kQuery, in.k = in.v = kv.data() + done * kKey, in.out = out.data() + done * kQuery, in.tokens = kPiece;
+      in.q_stride = in.out_stride = kQuery, in.k_stride = in.v_stride = kKey;
+      sequence.begin_forward(kPiece, 1);
+      team.run([&](int rank) { sequence.attend(0, in, {&team, rank}); });
+      sequence.end_forward();
+    }
+    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    state.SetIterationTime(seconds.back());
+  }
+  state.counters["median_ms"] = median(seconds) * 1e3;
+}
+
 // 2,048 of 32,768 tokens each.
 std::vector<AttentionRequest> policies_of(const std::string& model) {
   std::vector<AttentionRequest> list;
@@ -194,7 +223,8 @@ std::vector<AttentionRequest> policies_of(const std::string& model) {
   add("19-duoattention", {{"sparsity", "1"}, {"sink", "64"}, {"recent", "1984"}});
   add("28-longheads", {{"attention", "2048"}, {"chunk", "256"}, {"per", "group"}});
   for (const char* per : {"group", "head"})
-    add("29-hip", {{"budget", "1776"}, {"window", "256"}, {"sink", "16"}, {"dense_layers", "0"}, {"per", per}});
+    for (const char* block : {"2", "8"})
+      add("29-hip", {{"budget", "1776"}, {"window", "256"}, {"sink", "16"}, {"dense_layers", "0"}, {"per", per}, {"block_k", block}});
   add("36-s2-attention", {{"local_blocks", "16"}, {"vert_stride", "32"}, {"dense_period", "0"}});
   return list;
 }
@@ -220,10 +250,21 @@ int main(int argc, char** argv) {
                       [codec = codec, tokens, threads](benchmark::State& state) { decode(state, codec, tokens, threads); });
       for (AttentionRequest request : policies_of(model)) {
         request.codec = codec;
-        const auto per = request.options.find("per");
-        add_benchmark(fmt::format("policy/{}/{}{}/threads:{}", name, request.policy, per == request.options.end() ? "" : "-" + per->second, threads),
+        std::string variant;
+        for (const char* option : {"per", "block_k"})
+          if (request.options.contains(option)) variant += "-" + request.options.at(option);
+        add_benchmark(fmt::format("policy/{}/{}{}/threads:{}", name, request.policy, variant, threads),
                       [=](benchmark::State& state) { compare(state, request, 32768, threads); });
       }
+    }
+  for (const char* policy : {"dense", "29-hip"})
+    for (int64_t tokens = 1024; tokens <= 32768; tokens *= 2) {
+      AttentionRequest request;
+      request.policy = policy;
+      if (request.policy == "29-hip") request.options["dense_layers"] = "0";
+      benchmark::RegisterBenchmark(fmt::format("prefill/{}/tokens:{}", policy, tokens).c_str(),
+                                   [=](benchmark::State& state) { prefill(state, request, tokens); })
+          ->UseManualTime()->Iterations(tokens > 8192 ? 1 : 3)->Unit(benchmark::kMillisecond);
     }
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
