@@ -30,6 +30,7 @@ struct Stage {
 
 struct Options {
   std::filesystem::path books, out;
+  std::filesystem::path from;       // empty: fresh weights
   std::vector<std::string> stages;  // LENGTHxBATCHxSTEPS
   
   LlamaShape shape;
@@ -93,6 +94,15 @@ double bits_per_byte(const Quality& quality, size_t text_tokens, size_t text_byt
   return quality.nats_per_token / std::numbers::ln2 * static_cast<double>(text_tokens) / static_cast<double>(text_bytes);
 }
 
+// The model of an earlier training, with --context positions.
+void start_from(const Options& options) {
+  for (const char* file : {"tokenizer.json", "tokenizer_config.json", "model.safetensors"})
+    std::filesystem::copy_file(options.from / file, options.out / file, std::filesystem::copy_options::overwrite_existing);
+  Json config = read_json(options.from / "config.json");
+  config["max_position_embeddings"] = options.shape.context;
+  write_file_atomically(options.out / "config.json", config.dump(1) + "\n");
+}
+
 void train(const Options& options) {
   const auto start = std::chrono::steady_clock::now();
   at::set_num_threads(options.threads);
@@ -102,8 +112,12 @@ void train(const Options& options) {
   const std::string all_train = joined(train_texts), all_test = joined(test_texts);
   const auto stages = stages_of(options);
   const bool retrieval = !stages.empty();
-  write_tokenizer(train_bpe(all_train, static_cast<size_t>(options.shape.vocab), retrieval), options.out);
-  write_fresh_llama(options.shape, options.training.seed, options.out);
+  if (options.from.empty()) {
+    write_tokenizer(train_bpe(all_train, static_cast<size_t>(options.shape.vocab), retrieval), options.out);
+    write_fresh_llama(options.shape, options.training.seed, options.out);
+  } else {
+    start_from(options);
+  }
   const auto tokenizer = Tokenizer::load(options.out);
   const auto tokens = encode(*tokenizer, train_texts);
   fmt::print("{} training bytes, {} tokens, vocabulary {}\n", all_train.size(), tokens.size(), tokenizer->vocab_size());
@@ -164,7 +178,7 @@ void train(const Options& options) {
   const Json result = {
       {"parameters", model.graph.parameter_count()},
       {"training", {{"bytes", all_train.size()}, {"tokens", tokens.size()}, {"tokens_seen", tokens_seen},
-                    {"steps", training.steps}, {"batch", training.batch}, {"length", training.length}, {"stages", options.stages},
+                    {"steps", training.steps}, {"batch", training.batch}, {"length", training.length}, {"stages", options.stages}, {"from", options.from.filename().string()},
                     {"learning_rate", options.training.learning_rate}, {"seed", options.training.seed}, {"threads", options.threads}, {"seconds", seconds}}},
       {"valid_nats_per_token", valid.nats_per_token},
       {"test_nats_per_token", test.nats_per_token},
@@ -199,6 +213,7 @@ int main(int argc, char** argv) {
   app.add_option("--kv-heads", options.shape.kv_heads, "Key and value heads")->capture_default_str();
   app.add_option("--deviation", options.shape.deviation, "Of initial matrices; 1 / sqrt(width) trains small models sooner")->capture_default_str();
   app.add_option("--context", options.shape.context, "Positions")->capture_default_str();
+  app.add_option("--from", options.from, "Model directory to begin with, instead of fresh weights of the sizes given");
   app.add_option("--stages", options.stages, "LENGTHxBATCHxSTEPS,…: train to retrieve, on texts of these lengths, instead of --steps")->delimiter(',');
   app.add_option("--ffn", options.shape.ffn, "MLP width")->capture_default_str();
   app.add_option("--seed", options.training.seed, "Seed")->capture_default_str();

@@ -40,6 +40,7 @@ TEST(PolicyBudget, SaysWhatABudgetCannotBe) {
   ESP_EXPECT_USER_ERROR(options_at_budget("02-spatten", {}, 32, 256, *decoder), "the first sees everything");
   ESP_EXPECT_USER_ERROR(options_at_budget("22-deltallm", {}, 64, 256, *decoder), "limits no keys");
   EXPECT_EQ(options_at_budget("h2o", {{"sink", "9"}}, 64, 256, *decoder).at("sink"), "9");
+  EXPECT_EQ(options_at_budget("02-spatten", {{"tokens", "1,0.1,0.1,0.1,0.1,0.1"}}, 32, 256, *decoder).size(), 1u);  // all is said
   EXPECT_TRUE(options_at_budget("dense", {}, 64, 256, *decoder).empty());
 }
 

@@ -7,6 +7,7 @@
 #include "espalier/core/error.h"
 #include "espalier/core/progress.h"
 #include "espalier/core/signals.h"
+#include "espalier/engine/attention/policy.h"
 #include "espalier/engine/needle_text.h"
 #include "espalier/engine/open.h"
 #include "espalier/engine/text_quality.h"
@@ -47,7 +48,8 @@ std::vector<int64_t> right_tokens(Decoder& decoder, const EvalRequest& request, 
 
 std::vector<int64_t> lengths_of(const Decoder& decoder, const EvalRequest& request) {
   const int64_t context = decoder.context_length();
-  if (request.length > context) throw UserError("--length", "tokens", fmt::format("at most the model's context {}", context), fmt::format("{}", request.length));
+  const auto beyond = [&] { return decoder.start(attention_request(request.common, request.engine), request.length)->policy().needs().any_length; };
+  if (request.length > context && !beyond()) throw UserError("--length", "tokens", fmt::format("at most the model's context {}", context), fmt::format("{}", request.length));
   if (request.length > 0) return {request.length};
   std::vector<int64_t> lengths;
   for (int64_t length = std::min(kShortest, context); length <= context; length *= 2) lengths.push_back(length);

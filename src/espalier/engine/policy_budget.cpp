@@ -15,6 +15,7 @@ constexpr int64_t kSinks = 4, kLeast = 16;  // keys: sinks, and a few for each p
 
 struct Asked {
   int64_t budget, length, layers;
+  const MethodOptions* given;
   int64_t recent() const { return budget / 2; }
 };
 
@@ -58,6 +59,7 @@ MethodOptions duo(const Asked& asked) {
 
 // The first layer always sees everything; the others share what is left.
 MethodOptions spatten(const Asked& asked) {
+  if (asked.given->count("tokens") > 0) return {};
   const auto layers = static_cast<double>(asked.layers);
   const double mean = static_cast<double>(asked.budget) / static_cast<double>(asked.length), later = (mean * layers - 1) / (layers - 1);
   if (asked.layers < 2 || !(later > 0))
@@ -93,7 +95,7 @@ MethodOptions options_at_budget(const std::string& policy, const MethodOptions& 
     if (given.empty()) user_error("--policies: {} limits no keys; give its options as {}:NAME=VALUE", info.id, info.id);
     return options;
   }
-  const Asked asked{budget, length, static_cast<int64_t>(decoder.model().graph.block_count)};
+  const Asked asked{budget, length, static_cast<int64_t>(decoder.model().graph.block_count), &given};
   if (budget < kLeast || budget > length) cannot(info.id, asked, fmt::format("{} to {}", kLeast, length));
   const auto rule = rules().find(info.id);
   const MethodOptions found = rule == rules().end() ? MethodOptions{{"budget", text(budget)}} : rule->second(asked);
