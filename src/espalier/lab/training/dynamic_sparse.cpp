@@ -23,14 +23,12 @@ constexpr double kGradientMemory = 0.9;  // of growth by momentum
 // The released uniform rule: a classifier keeps a fifth once four fifths of the others are gone.
 constexpr double kClassifierDensity = 0.2, kSparseEnough = 0.8;
 
-class DynamicSparsePlugin : public Plugin {
+class DynamicSparsePlugin : public Plugin, public DecidesMasks {
  public:
   explicit DynamicSparsePlugin(DynamicSparse settings) : settings_(std::move(settings)) {}
 
   std::string id() const override { return settings_.id; }
-  std::string refuses(const Plugin& other) const override {
-    return dynamic_cast<const DynamicSparsePlugin*>(&other) ? "both move the masks of the same weights" : "";
-  }
+  std::string refuses(const Plugin& other) const override { return refuses_other_masks(other); }
 
   void before_training(Training& training) override {
     weights_ = PrunableWeights(training, settings_.exclude, settings_.id);

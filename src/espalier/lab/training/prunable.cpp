@@ -72,6 +72,8 @@ void PrunableWeights::set_masks(Training& training, const LayerTensors& masks) c
   for (size_t l = 0; l < names_.size(); ++l) training.set_mask(names_[l], masks[l]);
 }
 
+std::string refuses_other_masks(const Plugin& other) { return dynamic_cast<const DecidesMasks*>(&other) ? "both decide which weights are removed" : ""; }
+
 Json density_table(const std::vector<std::string>& names, const LayerTensors& masks) {
   Json table = Json::array();
   for (size_t l = 0; l < names.size(); ++l) {

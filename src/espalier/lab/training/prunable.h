@@ -31,6 +31,12 @@ class PrunableWeights {
   int64_t total_ = 0;
 };
 
+// What a plugin is, too, that decides which weights are removed. Two of them cannot run together.
+struct DecidesMasks {
+  virtual ~DecidesMasks() = default;
+};
+std::string refuses_other_masks(const Plugin& other);  // for Plugin::refuses
+
 // layer, size, kept, density of each.
 Json density_table(const std::vector<std::string>& names, const LayerTensors& masks);
 

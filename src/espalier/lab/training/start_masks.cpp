@@ -6,11 +6,12 @@
 namespace espalier {
 namespace {
 
-class StartMasksPlugin : public Plugin {
+class StartMasksPlugin : public Plugin, public DecidesMasks {
  public:
   explicit StartMasksPlugin(StartMasks settings) : settings_(std::move(settings)) {}
 
   std::string id() const override { return settings_.id; }
+  std::string refuses(const Plugin& other) const override { return refuses_other_masks(other); }
   void before_training(Training& training) override {
     weights_ = PrunableWeights(training, settings_.exclude, settings_.id);
     masks_ = settings_.masks(training, weights_);

@@ -3,7 +3,11 @@
 #include "espalier/graph/node_kinds.h"
 #include "espalier/lab/allocation/global_magnitude.h"
 #include "espalier/lab/methods/picture_arm.h"
+#include "espalier/lab/methods/plugin_request.h"
 #include "espalier/lab/methods/weights/global_ranking.h"
+#include "espalier/lab/training/density_schedule.h"
+#include "espalier/lab/training/dynamic_sparse.h"
+#include "espalier/lab/training/step_place.h"
 
 namespace espalier {
 namespace {
@@ -47,11 +51,33 @@ MinimumRule rule_of(const PruneJob& job) {
 void prune(PruneJob& job) {
   if (const std::string schedule = job.option_text("schedule"); schedule != "oneshot")
     throw UserError("24-global-mp", "option schedule",
-                    "oneshot (cubic removes weights in steps during training, so it needs `train`)",
+                    "oneshot (cubic removes weights in steps during training: espalier train --method 24-global-mp)",
                     "'" + printable(schedule) + "'");
   const MinimumRule rule = rule_of(job);
   const RankedLayers layers = ranked_layers(job, prunable(job, job.graph()));
   prune_globally(job, layers, min_keep_of(job, layers.total), rule);
+}
+
+// The gradual form: the same ranking again and again while the network trains.
+std::unique_ptr<Plugin> plugin(const PluginRequest& request) {
+  const OptionValues& options = request.options;
+  const std::string id = "24-global-mp";
+  if (!request.sparsity) throw UserError(id, "--sparsity", "the share of the weights to remove", "none");
+  check_share(*request.sparsity, id);
+  if (options.text("mt_rule") != "exact") throw UserError(id, "option mt_rule", "exact (rescale is of `prune`)", "'" + printable(options.text("mt_rule")) + "'");
+  if (!options.text("include").empty()) throw UserError(id, "option include", "exclude (include is of `prune`)", "'" + printable(options.text("include")) + "'");
+  const auto place = [&](const std::string& name) { return step_place(fmt::format("{}: option {}", id, name), options.text(name), request.steps, request.steps_an_epoch); };
+  DensitySchedule schedule{{DensityShape::kCubic, 1, 1 - *request.sparsity}, place("t0"), place("t1"), 1};
+  schedule.every = options.has("interval") ? options.integer("interval", 1, int64_t{1} << 40) : std::max<int64_t>(1, request.steps / 100);
+  if (options.word("schedule", {"oneshot", "cubic"}) == "oneshot") schedule.end = schedule.start;
+  check_schedule(schedule, id);
+  DynamicSparse settings{.id = id, .floor_removed = true, .exclude = options.text("exclude")};
+  settings.prune_to = [schedule](int64_t done) { return schedule.updates(done) || (done == 1 && schedule.end == 0) ? std::optional(1 - schedule.at(done)) : std::nullopt; };
+  settings.min_keep = options.integer("min_keep", 0, int64_t{1} << 40);
+  const double percent = options.real("min_keep_percent", 0, 100);
+  if (percent != 0 && settings.min_keep != 0) user_error("{}: give min_keep or min_keep_percent, not both", id);
+  settings.min_keep_percent = percent;
+  return make_dynamic_sparse(std::move(settings));
 }
 
 // Top-1 of the embedded classifier after equal retraining under the masks.
@@ -104,13 +130,17 @@ const RegisterMethod registered(
                  {"min_keep_percent", "real", "0", "0 to 100", "the same as a percentage of all prunable weights"},
                  {"mt_rule", "text", "exact", "exact, rescale",
                   "rescale: the released code's rule, which changes all rates"},
-                 {"schedule", "text", "oneshot", "oneshot", "cubic needs training, so it is refused here"},
+                 {"schedule", "text", "oneshot", "oneshot, cubic", "of `train`: all at t0, or in steps along a cubic; of `prune`: oneshot"},
+                 {"t0", "text", "0", "steps, epochs (6ep) or a share (0.1)", "of `train`: where pruning begins"},
+                 {"t1", "text", "0.75", "the same, from t0 on", "where it ends"},
+                 {"interval", "int", "", "> 0", "steps between prunings; empty: a hundredth of the run"},
                  {"include", "text", "", "pattern", "only nodes whose name matches; * stands for any text"},
                  {"exclude", "text", "", "pattern", "not these"}},
      .default_of = "params",
      .of = {},
      .patterns = true,
      .prune = prune,
+     .plugin = plugin,
      .reproduce = reproduce});
 
 }  // namespace
