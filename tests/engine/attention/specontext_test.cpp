@@ -110,7 +110,7 @@ TEST(SpeContext, KeepingEverythingIsDense) {
 TEST(SpeContext, SlowLayersGiveTheSame) {
   for (const KvCodec codec : {KvCodec::kF32, KvCodec::kBF16, KvCodec::kI8})
     for (const int64_t budget : {20, 150}) {
-      const Text text(4, 2, 16, 300, with_budget(budget));
+      const Text text(4, 2, 16, 200, with_budget(budget));
       const auto fast = decode(text.oracle, {100, 60, 1}, 1, 3, codec).out;
       for (const int64_t slow : {1, 3}) {
         fixed_specontext.options.slow = slow;
@@ -142,7 +142,7 @@ TEST(SpeContext, MovesTheDifferencesAlone) {
 }
 
 TEST(SpeContext, WhatIsMovedToSlowMemoryIsReturned) {
-  const int64_t tokens = 4200;
+  const int64_t tokens = 4130;
   const Text text(4, 2, 16, tokens, with_budget(64));
   const auto fast = decode(text.oracle, {256, 256, 256, 256, 1024, 2048, 1}, 2, 4);
   fixed_specontext.options.slow = 3;
@@ -339,6 +339,9 @@ TEST_F(RetrievalFile, IsRefusedWhereItDoesNotFit) {
   q[3] = std::nanf("");
   other.q = Tensor::from_floats({128, 128}, q);
   ESP_EXPECT_USER_ERROR(read_retrieval_head(write(other), model_), "q_proj.weight: expected finite numbers, found nan");
+  other = weights_;
+  other.q = Tensor(DType::kI64, {128, 128});
+  ESP_EXPECT_USER_ERROR(read_retrieval_head(write(other), model_), "q_proj.weight: expected floating numbers, found I64");
   other = weights_;
   std::vector<float> table = weights_.embedding.to_floats();
   table[0] += 1;

@@ -45,20 +45,22 @@ class HeadFile {
       return {};
     }
     Tensor found = file_->tensor(name);
+    if (!is_floating(found.dtype())) throw UserError(where_, name, "floating numbers", std::string(name_of(found.dtype())));
     if (found.shape() != shape) throw UserError(where_, name, "shape " + to_string(shape) + ", as the model needs", to_string(found.shape()));
     check_finite(found, where_, name);
-    return found;
+    return found.dtype() == DType::kF64 ? found.to(DType::kF32) : found;
   }
   std::string text(const std::string& key) const {
     const auto found = file_->metadata().find(key);
     if (found == file_->metadata().end()) throw UserError(where_, key, "a value in the file's metadata", "none");
     return found->second;
   }
+  // Not below 0.
   double number(const std::string& key) const {
     const std::string value = text(key);
     double x = 0;
     const auto read = std::from_chars(value.data(), value.data() + value.size(), x);
-    if (read.ec != std::errc() || read.ptr != value.data() + value.size() || !std::isfinite(x)) throw UserError(where_, key, "a number", printable(value));
+    if (read.ec != std::errc() || read.ptr != value.data() + value.size() || !(x >= 0 && x < 1e15)) throw UserError(where_, key, "a number from 0 on", printable(value));
     return x;
   }
   const std::string& where() const { return where_; }
