@@ -12,7 +12,7 @@ namespace espalier {
 const std::vector<std::string> kBudgets = {"params", "flops", "bytes", "heads", "layers", "experts", "latency"};
 const std::vector<std::string> kRepairs = {"none", "ls", "bn", "lora", "perp", "finetune", "distill"};
 const std::vector<std::string> kDevices = {"cpu", "cuda"};
-const std::vector<std::string> kControls = {"scratch-e", "scratch-b", "finetune"};
+const std::vector<std::string> kControls = {"scratch-e", "scratch-b", "scratch-b-uncapped", "finetune"};
 const std::vector<std::string> kDtypes = {"auto", "fp32", "bf16", "fp16", "int8"};
 
 MethodOptions read_settings(const Json& value, const std::string& where, const std::string& key) {

@@ -2,16 +2,32 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 
+#include "espalier/core/assets.h"
 #include "espalier/core/error.h"
+#include "espalier/core/file.h"
 #include "espalier/core/ranking.h"
 #include "espalier/graph/node_kinds.h"
 #include "espalier/graph/operator.h"
+#include "espalier/io/image_dataset.h"
+#include "espalier/lab/allocation/channel_classes.h"
 #include "espalier/lab/criteria/masks.h"
+#include "espalier/lab/measure/accuracy.h"
+#include "espalier/lab/methods/reproduce.h"
+#include "espalier/lab/methods/structures/channel_removal.h"
+#include "espalier/lab/methods/study.h"
+#include "espalier/lab/methods/training/control.h"
+#include "espalier/lab/methods/training/picture_training.h"
+#include "espalier/lab/tensor_bridge.h"
 #include "espalier/lab/torch.h"
+#include "espalier/lab/training/picture_task.h"
+#include "espalier/lab/training/small_networks.h"
 
 namespace espalier {
 namespace {
+
+constexpr const char* kId = "16-rethinking-value";
 
 struct Spread {
   double mean = 0, variance = 0;
@@ -35,7 +51,7 @@ int64_t layer_multiply_adds(const Graph& graph) {
 }
 
 int64_t scratch_b_epochs(int64_t epochs, int64_t dense_macs, int64_t pruned_macs, std::optional<double> cap) {
-  if (pruned_macs < 1) throw UserError("16-rethinking-value", "multiply-adds of the pruned model", "at least 1", fmt::format("{}", pruned_macs));
+  if (pruned_macs < 1) throw UserError(kId, "multiply-adds of the pruned model", "at least 1", fmt::format("{}", pruned_macs));
   const auto equal = static_cast<int64_t>(static_cast<double>(epochs) * static_cast<double>(dense_macs) / static_cast<double>(pruned_macs));
   return cap ? std::min(equal, static_cast<int64_t>(*cap * static_cast<double>(epochs))) : equal;
 }
@@ -73,7 +89,7 @@ GuidedDensities guided_densities(const std::vector<std::vector<int64_t>>& stages
 
 ControlVerdict control_verdict(const std::vector<double>& scratch, const std::vector<double>& finetune, double margin) {
   for (const auto* arm : {&scratch, &finetune})
-    if (arm->size() < 2) throw UserError("16-rethinking-value", "seeds", "at least 2 of each arm for a verdict", fmt::format("{}", arm->size()));
+    if (arm->size() < 2) throw UserError(kId, "seeds", "at least 2 of each arm for a verdict", fmt::format("{}", arm->size()));
   const Spread s = spread_of(scratch), f = spread_of(finetune);
   ControlVerdict verdict{s.mean, f.mean, std::sqrt(s.variance), std::sqrt(f.variance), s.mean - f.mean, 0, "undecided"};
   verdict.standard_error = std::sqrt(s.variance / static_cast<double>(scratch.size()) + f.variance / static_cast<double>(finetune.size()));
@@ -85,4 +101,141 @@ ControlVerdict control_verdict(const std::vector<double>& scratch, const std::ve
   return verdict;
 }
 
+namespace {
+
+// The study's L1 pruner: every layer whose channels are its own loses this share of its filters, the smallest.
+void cut_by_l1(Graph& graph, double share) {
+  const Coupling coupling = find_coupling(graph);
+  std::vector<int32_t> gone;
+  for (const auto& its : channel_classes(graph, coupling)) {
+    const Node& node = graph.nodes[static_cast<size_t>(its.producers[0])];
+    if (its.producers.size() > 1 || its.partly_frozen || node.op != "Conv") continue;
+    const at::Tensor weight = to_torch(graph.parameter_of(node, "weight").load());
+    const auto sets = coupling.canonical_sets(node.params.at("weight"), 0);
+    const auto kept = highest_l1_filters(weight, weight.size(0) - std::min(removal_count(share, weight.size(0)), weight.size(0) - 1));
+    for (size_t filter = 0; filter < sets.size(); ++filter)
+      if (!std::binary_search(kept.begin(), kept.end(), static_cast<int64_t>(filter))) gone.push_back(sets[filter]);
+  }
+  cut(graph, coupling, cuts_without(coupling, gone));
+}
+
+struct ControlRun {
+  ControlPlan plan;
+  double accuracy = 0;  // percent, after the last epoch
+};
+
+// Trains a copy of the pruned model as the arm says; `dense_options` are the dense model's.
+ControlRun run_control(const std::string& arm, const Model& dense, const Model& pruned, const ImageDataset& train_set, const ImageDataset& test_set,
+                       TrainOptions options, int64_t batch, const std::map<std::string, WeightMask>& masks = {}) {
+  Model model = copy_of(pruned);
+  ControlRun run{plan_control(arm, dense, pruned, options), 0};
+  if (run.plan.fresh) initialise_control(model, options.seed);
+  PictureTask task(model.graph, train_set, {}, model.image, {.batch = batch, .seed = options.seed});
+  options.evaluate_every = 0;
+  Plugins none;
+  train(model.graph, task, options, none, masks);
+  run.accuracy = 100 * measure_accuracy(model.graph, test_set, model.image).top1.value;
+  return run;
+}
+
+Json verdict_json(const ControlVerdict& verdict) {
+  return {{"difference", verdict.difference}, {"standard error", verdict.standard_error}, {"verdict", verdict.text}};
+}
+
+// Every arm with every seed, and what follows.
+Json run_arms(StudyJob& job) {
+  const Model& dense = job.model();
+  if (!job.has("pruned")) user_error("study {}: option pruned: missing: the model that was cut from {}", kId, dense.path.string());
+  if (dense.task != Task::kImages) user_error("study {}: {} is no classifier of pictures; train --control takes others, one run at a time", kId, dense.path.string());
+  const Model pruned = load_model(resolve_model(job.text("pruned")));
+  const auto train_set = ImageDataset::open(resolve_data(job.data().empty() ? kEmbeddedPictures : job.data()));
+  const auto test_set = ImageDataset::open(resolve_data(job.has("eval") ? job.text("eval") : kEmbeddedTestPictures));
+  TrainOptions options;
+  options.epochs = job.integer("epochs", 1, 1 << 20);
+  options.learning_rate = job.real("lr", 1e-9, 1e3), options.weight_decay = 1e-4, options.schedule = RateSchedule::kSteps;
+  const std::string longer = job.text("cap") == "none" ? "scratch-b-uncapped" : "scratch-b";
+  std::map<std::string, std::vector<double>> accuracy;
+  std::ofstream lines(job.out() / "runs.jsonl");
+  Json rows = Json::array();
+  for (const std::string& arm : {std::string("finetune"), std::string("scratch-e"), longer}) {
+    ControlRun last;
+    for (int64_t seed = 0; seed < job.integer("seeds", 2, 1000); ++seed) {
+      options.seed = job.seed() + static_cast<uint64_t>(seed);
+      last = run_control(arm, dense, pruned, *train_set, *test_set, options, job.integer("batch", 1, 65536));
+      accuracy[arm].push_back(last.accuracy);
+      Json line = last.plan.to_json(arm);
+      line["seed"] = options.seed, line["accuracy"] = last.accuracy;
+      lines << line.dump() << "\n";
+    }
+    const Spread spread = spread_of(accuracy[arm]);
+    rows.push_back({arm, spread.mean, std::sqrt(spread.variance), pruned.graph.parameter_count(), last.plan.pruned_macs, last.plan.epochs, last.plan.share});
+  }
+  const ControlVerdict verdict = control_verdict(accuracy[longer], accuracy["finetune"], job.real("margin", 0, 100));
+  const double before = 100 * measure_accuracy(dense.graph, *test_set, dense.image).top1.value;
+  rows.push_back({"dense", before, nullptr, dense.graph.parameter_count(), layer_multiply_adds(dense.graph), options.epochs, 1});
+  return {{"tables", {{"arms", {{"columns", {"arm", "accuracy", "deviation", "params", "multiply-adds", "epochs", "share of the dense training"}}, {"rows", rows}}}}},
+          {"verdict", verdict_json(verdict)},
+          {"summary", fmt::format("scratch-b is {:+.2f} points from fine-tuning (standard error {:.2f}): {}", verdict.difference, verdict.standard_error, verdict.text)}};
+}
+
+const RegisterStudy study({.id = kId,
+                           .summary = "is a pruned classifier better than its shape trained from scratch? Arms with equal budgets, seeds, a verdict",
+                           .options = {{"pruned", "text", "", "MODEL", "the model that was cut from MODEL"},
+                                       {"eval", "text", "", "DATA", "held-out pictures; empty: the embedded ones"},
+                                       {"seeds", "int", "5", "at least 2", "runs of every arm"},
+                                       {"epochs", "int", "160", "> 0", "of the dense model's training"},
+                                       {"lr", "real", "0.1", "> 0", "its rate, which falls to a tenth at a half and at three quarters"},
+                                       {"batch", "int", "64", "> 0", "pictures"},
+                                       {"cap", "text", "2", "2, none", "scratch-b takes at most so many times the epochs"},
+                                       {"margin", "real", "0.2", "from 0", "points that scratch may be worse and still count as equal"}},
+                           .run = run_arms});
+
+Reproduction reproduce(ReproduceContext& context) {
+  constexpr uint64_t kSeeds = 3;
+  const auto train_set = ImageDataset::open(context.vision_train), test_set = ImageDataset::open(context.vision_test);
+  std::map<std::string, std::vector<double>> accuracy;
+  double dense_mean = 0, share = 0;
+  for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+    Model dense = small_convnet(seed);
+    TrainOptions options;
+    options.epochs = 8, options.learning_rate = 0.1, options.weight_decay = 5e-4, options.schedule = RateSchedule::kSteps, options.seed = seed;
+    PictureTask task(dense.graph, *train_set, {}, dense.image, {.batch = 64, .seed = seed});
+    options.evaluate_every = 0;
+    Plugins none;
+    train(dense.graph, task, options, none);
+    dense_mean += percent_right(context, dense) / kSeeds;
+    Model pruned = copy_of(dense);
+    cut_by_l1(pruned.graph, 0.5);
+    for (const char* arm : {"finetune", "scratch-e", "scratch-b-uncapped"}) {
+      options.seed = seed + 10;
+      const ControlRun run = run_control(arm, dense, pruned, *train_set, *test_set, options, 64);
+      accuracy[arm].push_back(run.accuracy);
+      share = run.plan.share;
+    }
+  }
+  const ControlVerdict verdict = control_verdict(accuracy["scratch-b-uncapped"], accuracy["finetune"]);
+  const double scratch_e = spread_of(accuracy["scratch-e"]).mean;
+  return {"a network of the pruned shape trained from scratch under the dense model's budget is as good as the pruned and fine-tuned one, or better",
+          fmt::format("half of the filters of a small convolutional network on the embedded pictures, mean of {} seeds (deviation): fine-tuned {:.2f} % ({:.2f}), from scratch "
+                      "for as many epochs {:.2f} %, for as much compute ({:.3f} of the dense training) {:.2f} % ({:.2f}); dense {:.2f} %; {} ({:+.2f} ± {:.2f})",
+                      kSeeds, verdict.finetune_mean, verdict.finetune_std, scratch_e, share, verdict.scratch_mean, verdict.scratch_std, dense_mean, verdict.text,
+                      verdict.difference, verdict.standard_error),
+          verdict.difference >= -0.5 && verdict.scratch_mean >= scratch_e - 0.3 && std::abs(share - 1) < 0.02,
+          {{"dense", dense_mean}, {"finetune", verdict.finetune_mean}, {"scratch-e", scratch_e}, {"scratch-b", verdict.scratch_mean}, {"share", share},
+           {"difference", verdict.difference}, {"standard error", verdict.standard_error}}};
+}
+
+const RegisterMethod registered(
+    {.id = kId,
+     .name = "Train from scratch",
+     .year = 2019,
+     .kind = "Study",
+     .taxonomy = {{"channel", "weight"}, "universal", {"before"}, "labelled", "given by another method", "", "local", "one-shot", "full", "", {"cnn", "vit", "llm"}},
+     .needs = {"data", "gradients", "training"},
+     .options = {},
+     .default_of = "params",
+     .of = {},
+     .reproduce = reproduce});
+
+}  // namespace
 }  // namespace espalier

@@ -1,0 +1,67 @@
+#include "espalier/lab/methods/training/control.h"
+
+#include <algorithm>
+
+#include "espalier/core/error.h"
+#include "espalier/core/log.h"
+#include "espalier/graph/operator.h"
+#include "espalier/lab/methods/training/rethinking_value.h"
+#include "espalier/lab/training/fresh_model.h"
+#include "espalier/lab/training/fresh_weights.h"
+
+namespace espalier {
+namespace {
+
+constexpr double kCap = 2;
+constexpr int64_t kFinetuneShare = 4;       // a quarter: 40 of 160 epochs
+constexpr double kFinetuneRate = 1.0 / 100;  // the rate after two drops
+
+int64_t multiply_adds(const Model& model) {
+  Graph graph = model.graph.clone();
+  infer_shapes(graph, costing_shapes(model));
+  return layer_multiply_adds(graph);
+}
+
+void check_pair(const Model& dense, const Model& pruned) {
+  for (const auto& parameter : pruned.graph.parameters()) {
+    const std::string& name = parameter->name();
+    if (!dense.graph.has_parameter(name))
+      user_error("control: {} is no cut of {}: that has no parameter {}", pruned.path.string(), dense.path.string(), name);
+    const Shape &whole = dense.graph.parameter(name).shape(), &cut = parameter->shape();
+    bool within = whole.size() == cut.size();
+    for (size_t axis = 0; within && axis < cut.size(); ++axis) within = cut[axis] <= whole[axis];
+    if (!within) throw UserError("control", name, fmt::format("at most the dense model's {}", to_string(whole)), to_string(cut));
+  }
+}
+
+}  // namespace
+
+Json ControlPlan::to_json(const std::string& control) const {
+  return {{"arm", control}, {"dense multiply-adds", dense_macs}, {"multiply-adds", pruned_macs}, {"epochs", epochs}, {"steps", steps}, {"share of the dense training", share}};
+}
+
+ControlPlan plan_control(const std::string& control, const Model& dense, const Model& pruned, TrainOptions& options) {
+  check_pair(dense, pruned);
+  ControlPlan plan{control != "finetune", multiply_adds(dense), multiply_adds(pruned), 0, 0, 1};
+  if (plan.pruned_macs == plan.dense_macs)
+    inform("control: both models have {} multiply-adds (masks save none of them), so equal budgets are equal epochs", plan.dense_macs);
+  const int64_t before = options.steps > 0 ? options.steps : options.epochs;
+  for (int64_t* length : {&options.epochs, &options.steps}) {
+    if (*length == 0) continue;
+    if (control == "finetune") *length = std::max<int64_t>(1, *length / kFinetuneShare);
+    if (control == "scratch-b") *length = scratch_b_epochs(*length, plan.dense_macs, plan.pruned_macs, kCap);
+    if (control == "scratch-b-uncapped") *length = scratch_b_epochs(*length, plan.dense_macs, plan.pruned_macs);
+  }
+  if (control == "finetune") options.learning_rate *= kFinetuneRate, options.schedule = RateSchedule::kConstant, options.warmup = 0;
+  const int64_t after = options.steps > 0 ? options.steps : options.epochs;
+  plan.epochs = options.epochs, plan.steps = options.steps;
+  plan.share = static_cast<double>(after) / static_cast<double>(before) * static_cast<double>(plan.pruned_macs) / static_cast<double>(plan.dense_macs);
+  return plan;
+}
+
+void initialise_control(Model& model, uint64_t seed) {
+  if (model.task == Task::kText) return initialise_decoder(model.graph, seed);
+  initialise_weights(model.graph, seed, {.fan_out = true});
+}
+
+}  // namespace espalier
