@@ -6,6 +6,9 @@
 #include "espalier/lab/repair/bool_mask.h"
 #include "espalier/lab/repair/repair.h"
 #include "espalier/lab/tensor_bridge.h"
+#include "espalier/lab/methods/plugin_request.h"
+#include "espalier/lab/training/picture_task.h"
+#include "espalier/lab/training/trainer.h"
 #include "tests/lab/methods/pictures.h"
 #include "tests/lab/methods/structures/tiny_trial.h"
 
@@ -144,6 +147,28 @@ TEST(Perp, AClassifierOfPictures) {
   expect_zeros(job);
   EXPECT_GT(job.findings().at("repair").at("norm").get<int64_t>(), 0);
   ESP_EXPECT_USER_ERROR(repair_model(job, "perp", {{"mode", "reconstruct"}}), "for language models");
+}
+
+// Beside the trainer: what stands still does, what was removed stays so, and the adapters end up in the weights.
+TEST(Perp, AsAPluginItTrainsAdaptersAlone) {
+  Model model;
+  model.graph = test::small_classifier();
+  model.task = Task::kImages;
+  model.image = test::small_input();
+  const Graph before = model.graph.clone();
+  const at::Tensor keep = waves({5, 4, 3, 3}, 2.1) > 0;
+  const auto pictures = test::eight_pictures();
+  PictureTask task(model.graph, pictures, {}, model.image, {.batch = 4});
+  TrainOptions options;
+  options.steps = 5, options.learning_rate = 0.05, options.evaluate_every = 0;
+  Plugins plugins;
+  plugins.push_back(make_plugin("23-perp", {{"train", "lora"}, {"rank", "2"}}, std::nullopt, model, options, 5, 2));
+  train(model.graph, task, options, plugins, {{"c2.w", weight_mask(keep)}});
+  const auto moved = [&](const char* name) { return model.graph.parameter(name).load().to_floats() != before.parameter(name).load().to_floats(); };
+  for (const char* name : {"c1.w", "c2.w"}) EXPECT_TRUE(moved(name)) << name;
+  for (const char* name : {"c1.bn.scale.weight", "c1.bn.bias", "fc.w", "fc.b"}) EXPECT_FALSE(moved(name)) << name;
+  EXPECT_FALSE(to_torch(model.graph.parameter("c2.w").load()).masked_select(keep.logical_not()).any().item<bool>());
+  EXPECT_GT(plugins[0]->findings().at("trained").get<int64_t>(), 0);
 }
 
 TEST(Perp, AsAMethodItPrunesFirst) {

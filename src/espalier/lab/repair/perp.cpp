@@ -395,6 +395,13 @@ at::Tensor PerpWeights::stored(const Adapted& adapted, const at::Tensor& weight)
   return (adapted.transposed ? weight.t() : weight).reshape(adapted.shape);
 }
 
+void PerpWeights::train_instead(const std::string& leaf, const at::Tensor& other) {
+  leaves_.at(leaf) = other;
+  const auto of = [&](const char* suffix) { return leaf.ends_with(suffix) ? adapted_.find(leaf.substr(0, leaf.size() - std::string(suffix).size())) : adapted_.end(); };
+  if (const auto found = of(".lora_A"); found != adapted_.end()) found->second.adapter.a = other;
+  if (const auto found = of(".lora_B"); found != adapted_.end()) found->second.adapter.b = other;
+}
+
 void PerpWeights::install(Weights& weights) const {
   for (const auto& name : plain_) weights.set(name, leaves_.at(name));
   for (const auto& [name, adapted] : adapted_) weights.set(name, stored(adapted, trained_weight(adapted.adapter)));

@@ -65,6 +65,8 @@ class PerpWeights {
   const PerpCounts& counts() const { return counts_; }
   // By name: parameters as they are trained, and adapters as "<parameter>.lora_A" and "….lora_B".
   const std::map<std::string, at::Tensor>& leaves() const { return leaves_; }
+  // Another tensor of the same values and shape is trained in this one's place.
+  void train_instead(const std::string& leaf, const at::Tensor& other);
   void install(Weights& weights) const;  // before every forward
   void mask() const;                     // after every step: of weights that are trained as a whole
   std::map<std::string, at::Tensor> merged() const;  // new values by parameter, in the stored shape

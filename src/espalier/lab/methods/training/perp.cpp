@@ -2,10 +2,12 @@
 // `--repair perp` calls after any other method).
 #include "espalier/core/error.h"
 #include "espalier/lab/methods/job.h"
+#include "espalier/lab/methods/plugin_request.h"
 #include "espalier/lab/methods/reproduce.h"
 #include "espalier/lab/repair/bool_mask.h"
 #include "espalier/lab/repair/perp.h"
 #include "espalier/lab/torch.h"
+#include "espalier/lab/training/trainer.h"
 
 namespace espalier {
 namespace {
@@ -61,6 +63,55 @@ void prune(PruneJob& job) {
   repair_by_perp(job, options);
 }
 
+// In a training of a model that is sparse already: all but the chosen parameters stand still, adapters are merged at the end.
+class PerpPlugin : public Plugin {
+ public:
+  explicit PerpPlugin(PerpOptions options) : options_(std::move(options)) {}
+
+  std::string id() const override { return "23-perp"; }
+
+  void before_training(Training& training) override {
+    std::map<std::string, at::Tensor> keep;
+    const std::vector<std::string> names = training.trained();
+    for (const auto& name : names)
+      if (const at::Tensor mask = training.mask(name); mask.defined()) keep[name] = mask;
+    trained_ = std::make_unique<PerpWeights>(training.graph(), keep, options_, training.options().seed);
+    const std::set<std::string> own(names.begin(), names.end());
+    for (const auto& name : names)
+      if (!trained_->leaves().count(name)) training.freeze(name);
+    const std::map<std::string, at::Tensor> leaves = trained_->leaves();
+    for (const auto& [name, leaf] : leaves) {
+      if (!own.count(name)) training.add_trained(name, leaf);
+      trained_->train_instead(name, training.value(name));
+    }
+  }
+  void on_batch(Training& training, TrainingBatch&) override { trained_->install(training.weights()); }
+  // What is evaluated, and stored at the end, has the adapters in it; they go on from the weights that they began with.
+  void after_step(Training& training) override {
+    trained_->mask();
+    if (const int64_t done = training.step() + 1; done % training.steps_an_epoch() != 0 && done != training.steps()) return;
+    at::NoGradGuard no_gradients;
+    for (const auto& [name, value] : trained_->merged()) training.value(name).copy_(value);
+  }
+  Json findings() const override {
+    const PerpCounts& counts = trained_->counts();
+    return {{"trained", counts.trained()}, {"share", static_cast<double>(counts.trained()) / static_cast<double>(counts.total)}};
+  }
+
+ private:
+  PerpOptions options_;
+  std::unique_ptr<PerpWeights> trained_;
+};
+
+// What the training says for itself is no matter of the method then.
+std::unique_ptr<Plugin> plugin(const PluginRequest& request) {
+  RepairSettings settings;
+  for (const char* name : {"train", "lora", "rank", "alpha"})
+    if (request.options.has(name)) settings[name] = request.options.text(name);
+  if (request.sparsity) user_error("23-perp: train goes on with a model that is sparse already; `prune --method perp` removes weights first");
+  return std::make_unique<PerpPlugin>(perp_options(settings));
+}
+
 Reproduction reproduce(ReproduceContext& context) {
   constexpr uint64_t kSeeds = 2;
   constexpr double kSparsity = 0.6;
@@ -105,6 +156,7 @@ const RegisterMethod registered(
      .of = {},
      .patterns = true,
      .prune = prune,
+     .plugin = plugin,
      .reproduce = reproduce});
 
 }  // namespace
