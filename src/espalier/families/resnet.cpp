@@ -1,11 +1,20 @@
 #include "espalier/families/resnet.h"
 
+#include <algorithm>
+
 #include "espalier/core/error.h"
 #include "espalier/families/family.h"
 #include "espalier/families/vision_builder.h"
 
 namespace espalier {
 namespace {
+
+// "layer1.0" of "layer1.0.".
+std::string block_name_of(const ResNetNames& names, size_t stage, int64_t block) {
+  std::string name = names.block_prefix(stage, block);
+  name.pop_back();
+  return name;
+}
 
 class ResNetBuilder {
  public:
@@ -17,8 +26,11 @@ class ResNetBuilder {
     for (size_t stage = 0; stage < facts_.depths.size(); ++stage) {
       const std::string pattern = names_.stage_pattern(stage);
       const bool counted = pattern.find("{}") != std::string::npos;
-      if (counted) b_.source().count(pattern, fmt::format("blocks of stage {}", stage + 1), facts_.depths[stage]);
-      for (int64_t block = 0; block < facts_.depths[stage]; ++block) x = residual(x, stage, block);
+      int64_t last = facts_.depths[stage];
+      while (last > 0 && is_removed(stage, last - 1)) --last;
+      if (counted && last > 0) b_.source().count(pattern, fmt::format("blocks of stage {}", stage + 1), last);
+      for (int64_t block = 0; block < last; ++block)
+        if (!is_removed(stage, block)) x = residual(x, stage, block);
     }
     const ValueId features = b_.pooled_features("pool", x);
     const ValueId logits = b_.linear(names_.head, features, free_width(facts_.classes));
@@ -26,6 +38,9 @@ class ResNetBuilder {
   }
 
  private:
+  // A block whose branch was cut: nothing of it is left, because its shortcut changes nothing.
+  bool is_removed(size_t stage, int64_t block) { return b_.source().is_removed(block_name_of(names_, stage, block)); }
+
   ValueId stem() {
     const ValueId x = b_.pictures(facts_.picture.channels, facts_.picture.height, facts_.picture.width);
     const int64_t kernel = facts_.imagenet_stem ? 7 : 3, stride = facts_.imagenet_stem ? 2 : 1;
@@ -103,7 +118,23 @@ Graph fresh(const Json& config, uint64_t seed, const std::string& where) {
   return ResNetBuilder(WeightSource(seed, config, where), facts).build();
 }
 
-void write_config(Json& config, const Graph& graph) { write_module_widths(config, graph, fresh); }
+Json removed_blocks(const Json& config, const Graph& graph) {
+  const ResNetFacts facts = read_resnet_facts(config, "config.json");
+  Json removed = Json::array();
+  for (size_t stage = 0; stage < facts.depths.size(); ++stage)
+    for (int64_t block = 0; block < facts.depths[stage]; ++block) {
+      const std::string prefix = facts.names->block_prefix(stage, block);
+      const auto& parameters = graph.parameters();
+      if (std::none_of(parameters.begin(), parameters.end(), [&](const auto& parameter) { return parameter->name().starts_with(prefix); }))
+        removed.push_back(block_name_of(*facts.names, stage, block));
+    }
+  return removed;
+}
+
+void write_config(Json& config, const Graph& graph) {
+  write_module_widths(config, graph, fresh);
+  if (const Json removed = removed_blocks(config, graph); !removed.empty()) espalier_block(config)["removed"] = removed;
+}
 
 const RegisterFamily registered({"resnet",
                                  {"resnet", "resnet-torchvision", "resnet-cifar", "resnet-plain"},

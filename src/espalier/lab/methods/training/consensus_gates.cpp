@@ -42,7 +42,10 @@ GateModule make_gates(int64_t channels, int64_t gates, int64_t hidden, Rng rng) 
   return module;
 }
 
-at::Tensor pooled_input(const at::Tensor& x) { return x.dim() > 2 ? x.flatten(2).mean(2) : x; }
+at::Tensor pooled_input(const at::Tensor& x) {
+  if (x.dim() == 3) return x.mean(1);
+  return x.dim() > 3 ? x.flatten(2).mean(2) : x;
+}
 
 at::Tensor gate_logits(const GateModule& module, const at::Tensor& pooled) {
   return at::linear(at::linear(pooled, module.w1, module.b1).relu(), module.w2, module.b2);

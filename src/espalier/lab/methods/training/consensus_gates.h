@@ -20,7 +20,7 @@ struct GateModule {
 // Leaves with gradients. w1 and w2 from He et al.'s normal, b1 = 0; gates begin open: b2 = 2. hidden 0: max(4, channels / 4).
 GateModule make_gates(int64_t channels, int64_t gates, int64_t hidden, Rng rng);
 
-at::Tensor pooled_input(const at::Tensor& x);                            // [batch, channels, …] → [batch, channels], the mean
+at::Tensor pooled_input(const at::Tensor& x);  // [batch, channels, h, w] or [batch, tokens, channels] → [batch, channels], the mean
 at::Tensor gate_logits(const GateModule& module, const at::Tensor& pooled);  // [batch, gates]
 
 // 1 where sigmoid(logits) > 0.5, else 0. Backward the gradient passes to the sigmoid as it is (straight through), with
