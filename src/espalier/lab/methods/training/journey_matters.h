@@ -22,12 +22,15 @@ JourneyPhases journey_phases(double sparsity, double start, double end, DensityS
 // The same from steps: mean of the exact curve, of `total` steps.
 double average_density(const DensitySchedule& schedule, int64_t total);
 
+// Of a training of so many steps. every 0: a hundredth of the falling phase. UserError as above.
+DensitySchedule journey_schedule(int64_t steps, double sparsity, double start, double end, DensityShape shape, int64_t every = 0);
+
 struct JourneyPlan {
   DensitySchedule schedule;
   int64_t steps = 0;
 };
 
-// Steps that cost as much as `budget` steps of the dense model. every 0: a hundredth of the falling phase. The last phase
+// Steps that cost as much as `budget` steps of the dense model. The last phase
 // takes what the stairs of the second left, so that the sum of all densities is the budget to half a step. UserError as
 // above, and for a budget too short for one step of the last phase.
 JourneyPlan plan_journey(int64_t budget, double sparsity, double start, double end, DensityShape shape, int64_t every = 0);
