@@ -493,5 +493,17 @@ TEST(OnnxImport, ShapesOfWhatIsKeptAreComputed) {
   EXPECT_EQ(shape_of(found.graph, "v"), (Shape{1, 3, 1, 8}));
 }
 
+// Numbers of the rows of a batch are baked in, so what is written must not promise to take any.
+TEST(OnnxImport, ABatchThatStaysIsStated) {
+  ModelBuilder b;
+  b.input("x", {"n", 4}).ints("zero", {0}, true).ints("step", {1}, true).ints("axes", {1}).node("Shape", {"x"}, {"s"});
+  b.node("Gather", {"s", "zero"}, {"n"}).node("Range", {"zero", "n", "step"}, {"r"}).node("Cast", {"r"}, {"f"}, {onnx_int("to", 1)});
+  const OnnxImport found = b.node("Unsqueeze", {"f", "axes"}, {"u"}).node("Add", {"x", "u"}, {"y"}).output("y").import();
+  ASSERT_EQ(found.notes.size(), 1u);
+  EXPECT_TRUE(found.notes[0].starts_with("the batch stays 1: ")) << found.notes[0];
+  EXPECT_EQ(found.source->model.graph.inputs[0].type.shape[0].value, 1);
+  EXPECT_TRUE(found.source->model.graph.inputs[0].type.shape[0].param.empty());
+}
+
 }  // namespace
 }  // namespace espalier::test

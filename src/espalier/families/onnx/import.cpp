@@ -176,6 +176,18 @@ void Importer::find_transformer() {
   fix_tables(graph_);
 }
 
+// A graph that holds for one batch size alone must not be given back under inputs that promise any.
+void Importer::state_batch() {
+  if (batch_free_) return;
+  for (OnnxValueInfo& input : source_->model.graph.inputs) {
+    const SlotPtr slot = root_.find(input.name);
+    if (!slot || slot->value < 0 || input.type.shape.empty() || input.type.shape[0].fixed()) continue;
+    if (graph_.values[static_cast<size_t>(slot->value)].shape.at(0) != batch_) continue;
+    input.type.shape[0].value = batch_;
+    input.type.shape[0].param.clear();
+  }
+}
+
 OnnxImport Importer::run() {
   bind_tensors(source_->model.graph, root_);
   bind_inputs();
@@ -183,6 +195,7 @@ OnnxImport Importer::run() {
   bind_outputs();
   fuse_patterns(graph_);
   find_transformer();
+  state_batch();
   graph_.drop_unused_parameters();
   infer_shapes(graph_, input_shapes_);
   graph_.check();

@@ -64,6 +64,7 @@ class Importer {
   Shape input_shape(const OnnxValueInfo& input) const;
   void bind_outputs();
   void find_transformer();
+  void state_batch();
   void note_symbols(const OnnxValueInfo& input, const Shape& shape, const Shape& other);
 
   // import_nodes.cpp
