@@ -1,7 +1,12 @@
 #include "espalier/core/error.h"
+#include "espalier/graph/operator.h"
 #include "espalier/lab/criteria/alive_ranking.h"
 #include "espalier/lab/measure/weight_distance.h"
+#include "espalier/lab/methods/plugin_request.h"
+#include "espalier/lab/tensor_bridge.h"
 #include "espalier/lab/torch.h"
+#include "espalier/lab/training/trainer.h"
+#include "espalier/lab/training/training_task.h"
 #include "runner.h"
 
 namespace espalier::golden {
@@ -60,22 +65,86 @@ at::Tensor descend(const at::Tensor& x, const at::Tensor& y, at::Tensor w, const
   return w;
 }
 
+// The same model and loss for the trainer: all rows in every batch.
+class Rows : public TrainingTask {
+ public:
+  Rows(at::Tensor x, at::Tensor y) : x_(std::move(x)), y_(std::move(y)) {}
+  int64_t batches_an_epoch() const override { return 1; }
+  TrainingBatch batch(int64_t, uint64_t) override { return {.inputs = x_, .targets = y_.to(at::kLong)}; }
+  at::Tensor loss(const Graph&, const at::Tensor& output, const TrainingBatch& batch) const override {
+    return at::binary_cross_entropy_with_logits(output.squeeze(1), batch.targets.to(at::kFloat));
+  }
+  std::pair<int64_t, int64_t> hits(const at::Tensor&, const TrainingBatch&) const override { return {0, 0}; }
+  std::map<std::string, double> evaluate(const Graph&) override { return {}; }
+  std::string unit() const override { return "rows"; }
+
+ private:
+  at::Tensor x_, y_;
+};
+
+struct Regression {
+  const Case& c;
+  Model model;
+  Rows task;
+  TrainOptions options;
+  std::map<std::string, at::Tensor> masks;
+
+  explicit Regression(const Case& given) : c(given), task(c.floats("X"), c.floats("y")) {
+    const at::Tensor initial = c.floats("w_init");
+    Graph& graph = model.graph;
+    Node layer;
+    layer.op = "Linear";
+    layer.name = "layer";
+    layer.inputs = graph.inputs = {graph.add_value("rows")};
+    layer.outputs = graph.outputs = {graph.add_value("logits")};
+    layer.params = {{"weight", "w"}};
+    graph.add_parameter("w", from_torch(initial.view({1, -1}), DType::kF32));
+    graph.add_node(std::move(layer));
+    infer_shapes(graph, {{1, initial.numel()}});
+    options.steps = c.integer("steps");
+    options.learning_rate = c.number("lr");
+    options.momentum = 0;
+    options.schedule = RateSchedule::kConstant;
+    options.evaluate_every = 0;
+  }
+  at::Tensor weights() const { return to_torch(model.graph.parameter("w").load()).flatten(); }
+
+  // One round of the method, rewound to a step; what it found.
+  Json prune(int64_t rewind) {
+    Plugins plugins;
+    plugins.push_back(make_plugin("18-imp-rewind",
+                                  {{"rewind", fmt::format("{}", rewind)}, {"rounds", "1"}, {"prune_fraction", fmt::format("{}", c.number("fraction"))}, {"controls", "rewind0"}},
+                                  std::nullopt, model, options, options.steps, 1));
+    masks = train(model.graph, task, options, plugins).masks;
+    return plugins[0]->findings();
+  }
+  at::Tensor after(int64_t steps) {
+    options.steps = steps;
+    Plugins none;
+    train(model.graph, task, options, none);
+    return weights();
+  }
+};
+
+double found(const Json& findings, const std::string& arm, const std::string& value) {
+  for (const Json& row : findings.at("rounds"))
+    if (row.at("arm") == arm && row.contains(value)) return row.at(value).get<double>();
+  user_error("18-imp-rewind: no {} of {}", value, arm);
+}
+
 Tensors rewinding(const Case& c) {
-  const int64_t steps = c.integer("steps"), rewind = c.integer("rewind");
-  const double rate = c.number("lr");
-  const at::Tensor x = c.input("X"), y = c.input("y"), initial = c.input("w_init");
-  const at::Tensor mask = at::ones(initial.sizes(), at::kBool);
-  const at::Tensor early = descend(x, y, initial, mask, rewind, rate), dense = descend(x, y, early, mask, steps - rewind, rate);
-  prune({dense}, {mask}, c.number("fraction"), c.name);
-  const at::Tensor sub = descend(x, y, early, mask, steps - rewind, rate), sub0 = descend(x, y, initial, mask, steps, rate);
-  return {{"w_final_dense", dense},
-          {"w_rewind", early},
-          {"mask", mask},
-          {"w_sub_final", sub},
-          {"w_sub0_final", sub0},
-          {"l2_pruning_stability", scalar(l2_distance({sub}, {dense * mask}))},
-          {"l2_pruning_stability_rewind0", scalar(l2_distance({sub0}, {dense * mask}))},
-          {"angle_deg_from_rewind", scalar(angle_between({sub}, {dense * mask}, {early * mask}))}};
+  Regression ticket(c), original(c);
+  const int64_t rewind = c.integer("rewind");
+  const Json findings = ticket.prune(rewind);
+  original.prune(0);
+  return {{"w_final_dense", Regression(c).after(c.integer("steps"))},
+          {"w_rewind", Regression(c).after(rewind)},
+          {"mask", ticket.masks.at("w").flatten()},
+          {"w_sub_final", ticket.weights()},
+          {"w_sub0_final", original.weights()},
+          {"l2_pruning_stability", scalar(found(findings, "rewind", "pruning_l2"))},
+          {"l2_pruning_stability_rewind0", scalar(found(findings, "rewind0", "pruning_l2"))},
+          {"angle_deg_from_rewind", scalar(found(findings, "rewind", "pruning_angle"))}};
 }
 
 Tensors two_orders(const Case& c) {
