@@ -92,6 +92,8 @@ TEST(Plan, RefusesWhatARunWouldRefuse) {
   PruneRequest uniform = request("26-finercut", 0.25);
   uniform.uniform = true;
   ESP_EXPECT_USER_ERROR(plan_prune(uniform), "--uniform");
+  ESP_EXPECT_USER_ERROR(plan_prune(request("44-journey-matters", 0.5)), "use train --method 44-journey-matters");
+  ESP_EXPECT_USER_ERROR(plan_prune(request("16-rethinking-value", 0.5)), "is a study");
   PruneRequest repair = request("wanda", 0.5);
   repair.steps[0].repair = "lora";
   repair.steps[0].options = {{"repair.rang", "4"}};

@@ -30,6 +30,8 @@ bool suits(const Method& method, Task task) {
 }
 
 void check_suits(const Method& method, const Model& model) {
+  if (!method.prune)
+    user_error("{}: it {}", method.id, method.plugin ? "prunes while a model is trained: use train --method " + method.id : "is a study, and prunes nothing: see docs/methods/" + method.id + ".md");
   if (!suits(method, model.task))
     user_error("{}: {} is for {} models; this one reads {}", model.path.string(), method.id, fmt::join(method.taxonomy.families, ", "),
                model.task == Task::kText ? "text" : model.task == Task::kImages ? "pictures" : "other data");
