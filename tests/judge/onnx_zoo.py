@@ -73,6 +73,64 @@ def transformers_models(attention):
         **wide, image_size=32, patch_size=8, num_labels=10, attn_implementation=attention)), (SMALL_IMAGE,)
 
 
+class Block(torch.nn.Module):
+    """A pre-norm block of width 32 with 4 heads; subclasses write attention in one way each."""
+
+    WIDE = 32
+
+    def __init__(self):
+        super().__init__()
+        layer = torch.nn.Linear
+        self.embed, self.out, self.up, self.down, self.head = layer(12, 32), layer(32, 32), layer(32, 64), layer(64, 32), layer(32, 5)
+        self.first, self.second, self.qkv = torch.nn.LayerNorm(32), torch.nn.LayerNorm(32), layer(32, 96 if self.WIDE == 32 else self.WIDE)
+
+    def forward(self, x):
+        x = self.embed(x)
+        x = x + self.out(self.attend(self.first(x)))
+        return self.head((x + self.down(torch.relu(self.up(self.second(x))))).mean(1))
+
+
+class Packed(Block):  # timm
+    def attend(self, x):
+        q, k, v = self.qkv(x).reshape(*x.shape[:2], 3, 4, 8).permute(2, 0, 3, 1, 4).unbind(0)
+        return ((q * 8**-0.5 @ k.transpose(-2, -1)).softmax(-1) @ v).transpose(1, 2).reshape(x.shape)
+
+
+class Interleaved(Block):  # BLOOM: a query, a key and a value for each head; batch and heads as one dim
+    def attend(self, x):
+        n, t, _ = x.shape
+        q, k, v = (part.squeeze(3).transpose(1, 2).reshape(n * 4, t, 8) for part in self.qkv(x).view(n, t, 4, 3, 8).split(1, 3))
+        mixed = torch.bmm((torch.bmm(q, k.transpose(1, 2)) * 8**-0.5).softmax(-1), v)
+        return mixed.view(n, 4, t, 8).permute(0, 2, 1, 3).reshape(x.shape)
+
+
+class TokensFirst(Block):  # PyTorch's attention before it was fused
+    def attend(self, x):
+        n, t, _ = x.shape
+        q, k, v = (part.contiguous().view(t, n * 4, 8).transpose(0, 1) for part in self.qkv(x.transpose(0, 1)).chunk(3, -1))
+        mixed = torch.bmm(torch.bmm(q * 8**-0.5, k.transpose(1, 2)).softmax(-1), v)
+        return mixed.transpose(0, 1).contiguous().view(t, n, 32).transpose(0, 1)
+
+
+class Einsums(Block):
+    def attend(self, x):
+        q, k, v = (part.reshape(*x.shape[:2], 4, 8) for part in self.qkv(x).chunk(3, -1))
+        weights = (torch.einsum("bihd,bjhd->bhij", q, k) * 8**-0.5).softmax(-1)
+        return torch.einsum("bhij,bjhd->bihd", weights, v).reshape(x.shape)
+
+
+class OneKeyForAll(Block):  # multi-query, in a window of the past
+    WIDE = 48
+
+    def attend(self, x):
+        n, t, _ = x.shape
+        q, k, v = self.qkv(x).split((32, 8, 8), -1)
+        behind = torch.arange(t)[:, None] - torch.arange(t)[None]
+        scores = q.view(n, t, 4, 8).transpose(1, 2) @ k.unsqueeze(1).transpose(-1, -2) * 8**-0.5
+        weights = scores.masked_fill((behind < 0) | (behind > 2), float("-inf")).softmax(-1)
+        return (weights @ v.unsqueeze(1)).transpose(1, 2).reshape(x.shape)
+
+
 class OneOutput(torch.nn.Module):
     def __init__(self, model):
         super().__init__()
@@ -116,6 +174,8 @@ def main():
             names = ["first", "mask"][: len(arguments)]
             axes = {key: BATCH if arguments[0].dim() == 4 else TEXT for key in names}
             export(out, f"{name}_{attention}", OneOutput(model), arguments, names, axes, 14)
+    for kind in (Packed, Interleaved, TokensFirst, Einsums, OneKeyForAll):
+        export(out, f"attention_{kind.__name__.lower()}", kind().eval(), (torch.randn(2, 7, 12),), ["x"], {"x": BATCH, "out": BATCH}, 17)
     export(out, "half", Half().half().eval(), (torch.randn(2, 5, 16).half(),), ["x"], {"x": BATCH, "out": BATCH}, 17)
 
 
