@@ -6,7 +6,6 @@
 
 #include "espalier/core/assets.h"
 #include "espalier/core/error.h"
-#include "espalier/core/file.h"
 #include "espalier/core/ranking.h"
 #include "espalier/graph/node_kinds.h"
 #include "espalier/graph/operator.h"
