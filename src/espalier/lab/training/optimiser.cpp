@@ -5,6 +5,7 @@
 #include <torch/optim/sgd.h>
 
 #include <map>
+#include <sstream>
 #include <type_traits>
 
 #include "espalier/core/error.h"
@@ -22,10 +23,13 @@ using torch::optim::SGDParamState;
 // libtorch 1 keys its states by the address as text, libtorch 2 by the address.
 template <typename Map>
 auto key_in(const Map&, const at::Tensor& value) {
-  if constexpr (std::is_same_v<typename Map::key_type, std::string>)
-    return c10::guts::to_string(value.unsafeGetTensorImpl());
-  else
+  if constexpr (std::is_same_v<typename Map::key_type, std::string>) {
+    std::ostringstream text;
+    text << value.unsafeGetTensorImpl();
+    return text.str();
+  } else {
     return typename Map::key_type(value.unsafeGetTensorImpl());
+  }
 }
 
 template <typename State>
