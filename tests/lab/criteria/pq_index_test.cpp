@@ -44,6 +44,17 @@ TEST(PqIndex, HeedsNeitherScaleNorCopies) {
   }
 }
 
+TEST(PqIndex, AddsUpOverPieces) {
+  at::manual_seed(4);
+  const at::Tensor w = at::randn({3000}, at::kDouble).pow(3);
+  for (const auto& [p, q] : {std::pair{0.5, 1.0}, {1.0, 2.0}, {0.3, 0.9}}) {
+    PqSums sums(p, q, "w");
+    for (const auto& piece : {at::zeros({0}), w.slice(0, 0, 700), w.slice(0, 700, 701), w.slice(0, 701)}) sums.add(piece);
+    EXPECT_EQ(sums.count(), 3000);
+    EXPECT_NEAR(sums.index(), pq_index(w, p, q, "w"), 1e-12);
+  }
+}
+
 TEST(PqIndex, FallsWhenTheLargeGiveToTheSmall) {
   EXPECT_GT(pq_index(numbers({1, 2, 9}), 1, 2, "w"), pq_index(numbers({2, 2, 8}), 1, 2, "w"));
   EXPECT_GT(gini_index(numbers({1, 2, 9}), "w"), gini_index(numbers({2, 2, 8}), "w"));

@@ -28,14 +28,13 @@ double power(double x, double p) {
   return p == 2 ? x * x : std::pow(x, p);
 }
 
-// (sum of (w / largest)^p)^(1/p): divided first, because powers of large entries overflow.
-double norm(std::span<const double> values, double largest, double p) {
+double sum_of_powers(std::span<const double> values, double largest, double p) {
   const auto slice = [&](int64_t begin, int64_t end) {
     double sum = 0;
     for (int64_t i = begin; i < end; ++i) sum += power(values[static_cast<size_t>(i)] / largest, p);
     return sum;
   };
-  return std::pow(parallel_reduce(0, std::ssize(values), kGrain, 0.0, slice, [](double a, double b) { return a + b; }), 1 / p);
+  return parallel_reduce(0, std::ssize(values), kGrain, 0.0, slice, [](double a, double b) { return a + b; });
 }
 
 }  // namespace
@@ -44,14 +43,33 @@ void check_pq(double p, double q, const std::string& where) {
   if (!(p > 0 && p < q && std::isfinite(q))) throw UserError(where, "p and q", "0 < p < q", fmt::format("p {}, q {}", p, q));
 }
 
-double pq_index(const at::Tensor& entries, double p, double q, const std::string& where) {
-  check_pq(p, q, where);
-  const at::Tensor held = magnitudes(entries, where);
+PqSums::PqSums(double p, double q, std::string where) : p_(p), q_(q), where_(std::move(where)) { check_pq(p, q, where_); }
+
+void PqSums::add(const at::Tensor& entries) {
+  const at::Tensor held = magnitudes(entries, where_);
   const auto values = doubles(held);
+  count_ += std::ssize(values);
   const double largest = values.empty() ? 0 : *std::max_element(values.begin(), values.end());
-  if (largest == 0) return 0;
-  const double length = std::pow(static_cast<double>(values.size()), 1 / q - 1 / p);
-  return std::max(0.0, 1 - length * norm(values, largest, p) / norm(values, largest, q));  // below 0 by rounding
+  if (largest > largest_) {
+    sum_p_ *= std::pow(largest_ / largest, p_);
+    sum_q_ *= std::pow(largest_ / largest, q_);
+    largest_ = largest;
+  }
+  if (largest_ == 0) return;
+  sum_p_ += sum_of_powers(values, largest_, p_);
+  sum_q_ += sum_of_powers(values, largest_, q_);
+}
+
+double PqSums::index() const {
+  if (largest_ == 0) return 0;
+  const double length = std::pow(static_cast<double>(count_), 1 / q_ - 1 / p_);
+  return std::max(0.0, 1 - length * std::pow(sum_p_, 1 / p_) / std::pow(sum_q_, 1 / q_));  // below 0 by rounding
+}
+
+double pq_index(const at::Tensor& entries, double p, double q, const std::string& where) {
+  PqSums sums(p, q, where);
+  sums.add(entries);
+  return sums.index();
 }
 
 double gini_index(const at::Tensor& entries, const std::string& where) {

@@ -18,4 +18,19 @@ double gini_index(const at::Tensor& entries, const std::string& where);
 
 void check_pq(double p, double q, const std::string& where);
 
+// The same over pieces that are never all in memory.
+class PqSums {
+ public:
+  PqSums(double p, double q, std::string where);
+  void add(const at::Tensor& entries);
+  int64_t count() const { return count_; }
+  double index() const;
+
+ private:
+  double p_, q_;
+  std::string where_;
+  int64_t count_ = 0;
+  double largest_ = 0, sum_p_ = 0, sum_q_ = 0;  // of (|w| / largest)^p and ^q: powers of large entries overflow
+};
+
 }  // namespace espalier

@@ -124,7 +124,7 @@ class DynamicSparsePlugin : public Plugin, public DecidesMasks {
   // After the last step nothing trains what would grow.
   bool swaps_at(const Training& training, int64_t done) const {
     if (!settings_.swaps || done >= training.steps()) return false;
-    return done % settings_.swaps->interval == 0 && done < settings_.swaps->end;
+    return done % settings_.swaps->interval == 0 && done >= settings_.swaps->start && done < settings_.swaps->end;
   }
 
   int64_t kept_of(double sparsity, int64_t total) const {

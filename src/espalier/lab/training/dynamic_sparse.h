@@ -17,7 +17,7 @@ Growth growth_of(const std::string& where, const std::string& name);            
 PruneScope prune_scope_of(const std::string& where, const std::string& name);  // the same
 
 struct SwapPlan {
-  int64_t interval = 1, end = 0;  // at multiples of the interval before `end`
+  int64_t interval = 1, start = 0, end = 0;  // at multiples of the interval, from `start` on, before `end`
   double high = 0.3, low = 0;     // share of a layer's alive weights: a cosine over [0, total]
   int64_t total = 1;
   bool constant = false;          // `high` always

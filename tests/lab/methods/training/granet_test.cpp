@@ -33,6 +33,14 @@ TEST(GraNet, LeavesNothingOutsideItsMasks) {
   for (const auto& [name, mask] : trial.result.masks) EXPECT_EQ(trial.weight(name).masked_select(mask.logical_not()).abs().sum().item<float>(), 0) << name;
 }
 
+TEST(GraNet, DoesNothingBeforeT0) {
+  auto options = kOptions;
+  options["t0"] = "8";
+  PluginTrial trial("15-granet", options, 0.8);
+  trial.run();
+  EXPECT_EQ(trial.findings.at("course")[0].at("step"), 9);
+}
+
 TEST(GraNet, WithoutSwapsNeverRevives) {
   auto options = kOptions;
   options["swap_rate"] = "0";

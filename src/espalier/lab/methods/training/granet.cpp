@@ -46,7 +46,7 @@ std::unique_ptr<Plugin> plugin(const PluginRequest& request) {
   const double high = options.real("swap_rate", 0, 1), low = options.real("swap_min", 0, 1);
   if (low > high && high > 0) throw UserError(kId, "option swap_min", fmt::format("at most swap_rate, {:g}", high), fmt::format("{:g}", low));
   if (high > 0)
-    settings.swaps = SwapPlan{.interval = schedule.interval, .end = request.steps, .high = high, .low = low, .total = request.steps,
+    settings.swaps = SwapPlan{.interval = schedule.interval, .start = schedule.t0, .end = request.steps, .high = high, .low = low, .total = request.steps,
                               .growth = growth_of(fmt::format("{}: option growth", kId), options.text("growth"))};
   return make_dynamic_sparse(std::move(settings));
 }

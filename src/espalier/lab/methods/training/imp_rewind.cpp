@@ -177,7 +177,8 @@ class ImpRewind : public Plugin, public DecidesMasks {
   // The smallest of what this round trained; false when enough is removed.
   bool prune(Training& training) {
     if (!settings_.target && round_ == settings_.rounds) return false;
-    trained_ = training.snapshot();
+    const auto& controls = settings_.controls;
+    if (keeps_on_ || std::find(controls.begin(), controls.end(), "finetune") != controls.end()) trained_ = training.snapshot();
     const LayerTensors magnitudes = weights_.magnitudes(training);
     const int64_t before = alive_count(masks_);
     if (settings_.layerwise) {

@@ -85,7 +85,7 @@ Json run(StudyJob& job) {
   if (model.task != Task::kImages) user_error("{}: the study plasticity is for classifiers of pictures", model.path.string());
   const auto train_set = ImageDataset::open(resolve_data(job.data().empty() ? kEmbeddedPictures : job.data()));
   const auto test_set = ImageDataset::open(resolve_data(job.text("eval")));
-  PictureTask task(model.graph, *train_set, {}, model.image, {.batch = job.integer("batch", 1, 65536), .seed = job.seed()}, test_set.get());
+  PictureTask task(model.graph, *train_set, {}, model.image, {.batch = job.integer("batch", 1, 65536), .evaluation_limit = job.integer("eval_limit", 0, int64_t{1} << 40), .seed = job.seed()}, test_set.get());
   PlasticityTrial trial{.scope = prune_scope_of("study plasticity: option scope", job.text("scope")), .seed = job.seed()};
   trial.steps = job.integer("steps", 1, int64_t{1} << 40);
   trial.learning_rate = job.real("lr", 1e-12, 1e6);
@@ -116,7 +116,8 @@ const RegisterStudy registered({"plasticity",
                                  {"steps", "int", "100", "> 0", "of training afterwards"},
                                  {"lr", "real", "0.01", "> 0", "its constant learning rate"},
                                  {"batch", "int", "64", "> 0", "pictures"},
-                                 {"eval", "text", kEmbeddedTestPictures, "pictures", "to measure accuracy on"}},
+                                 {"eval", "text", kEmbeddedTestPictures, "pictures", "to measure accuracy on"},
+                                 {"eval_limit", "int", "0", "from 0", "of these the first; 0: all"}},
                                 run});
 
 }  // namespace

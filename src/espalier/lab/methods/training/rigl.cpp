@@ -20,7 +20,7 @@ std::unique_ptr<Plugin> plugin(const PluginRequest& request) {
 }
 
 Reproduction reproduce(ReproduceContext& context) {
-  return against_a_fixed_mask(context, kId, {{"interval", "46"}}, "swapping weights by gradient beats a fixed random mask of the same densities");
+  return against_a_fixed_mask(context, kId, 920, {{"interval", "46"}}, "swapping weights by gradient beats a fixed random mask of the same densities");
 }
 
 const RegisterMethod registered(

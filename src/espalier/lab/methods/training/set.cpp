@@ -17,7 +17,7 @@ std::unique_ptr<Plugin> plugin(const PluginRequest& request) {
 }
 
 Reproduction reproduce(ReproduceContext& context) {
-  return against_a_fixed_mask(context, kId, {}, "swapping weights at random beats a fixed random mask of the same densities");
+  return against_a_fixed_mask(context, kId, 920, {}, "swapping weights at random beats a fixed random mask of the same densities");
 }
 
 const RegisterMethod registered(

@@ -23,7 +23,7 @@ std::unique_ptr<Plugin> plugin(const PluginRequest& request) {
 }
 
 Reproduction reproduce(ReproduceContext& context) {
-  return against_a_fixed_mask(context, kId, {}, "a mask by the sensitivity of the loss, taken before training, beats a random one");
+  return against_a_fixed_mask(context, kId, 460, {}, "a mask by the sensitivity of the loss, taken before training, beats a random one");
 }
 
 const RegisterMethod registered({.id = kId,

@@ -19,16 +19,15 @@ DynamicSparse sparse_start(const std::string& id, const PluginRequest& request) 
   return settings;
 }
 
-Reproduction against_a_fixed_mask(const ReproduceContext& context, const std::string& method, const std::map<std::string, std::string>& options, const std::string& claim) {
+Reproduction against_a_fixed_mask(const ReproduceContext& context, const std::string& method, int64_t steps, const std::map<std::string, std::string>& options, const std::string& claim) {
   constexpr uint64_t kSeeds = 3;
-  constexpr int64_t kSteps = 460;
   constexpr double kSparsity = 0.95;
   double ours = 0, fixed = 0;
   Json seeds = Json::object();
   for (uint64_t seed = 0; seed < kSeeds; ++seed) {
     for (const bool control : {false, true}) {
       Model model = small_convnet(seed);
-      TrainingArmRequest request{.method = control ? "static-sparse" : method, .sparsity = kSparsity, .steps = kSteps, .seed = seed};
+      TrainingArmRequest request{.method = control ? "static-sparse" : method, .sparsity = kSparsity, .steps = steps, .seed = seed};
       if (!control) request.options = options;
       const double accuracy = training_arm(context, model, request).accuracy;
       (control ? fixed : ours) += 100 * accuracy / kSeeds;
@@ -36,7 +35,7 @@ Reproduction against_a_fixed_mask(const ReproduceContext& context, const std::st
     }
   }
   return {claim,
-          fmt::format("{:g} % of a small convolutional network's weights, {} steps, mean of {} seeds: top-1 {:.1f} %, with the fixed mask {:.1f} %", 100 * kSparsity, kSteps, kSeeds,
+          fmt::format("{:g} % of a small convolutional network's weights, {} steps, mean of {} seeds: top-1 {:.1f} %, with the fixed mask {:.1f} %", 100 * kSparsity, steps, kSeeds,
                       ours, fixed),
           ours > fixed,
           seeds};

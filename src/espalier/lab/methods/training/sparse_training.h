@@ -16,6 +16,6 @@ DynamicSparse sparse_start(const std::string& id, const PluginRequest& request);
 double sparsity_of(const std::string& id, const PluginRequest& request);
 
 // Top-1 of a small convolutional network at 95 % against a fixed random mask, mean of three seeds.
-Reproduction against_a_fixed_mask(const ReproduceContext& context, const std::string& method, const std::map<std::string, std::string>& options, const std::string& claim);
+Reproduction against_a_fixed_mask(const ReproduceContext& context, const std::string& method, int64_t steps, const std::map<std::string, std::string>& options, const std::string& claim);
 
 }  // namespace espalier
