@@ -261,12 +261,12 @@ JourneyArm train_bytes(const ReproduceContext& context, const LlamaShape& shape,
 
 Reproduction reproduce(ReproduceContext& context) {
   constexpr uint64_t kSeeds = 2;
-  constexpr int64_t kBudget = 900;  // some 20 tokens a parameter, as the paper's runs have at least
+  constexpr int64_t kBudget = 300;
   constexpr double kSparsity = 0.6;
-  const LlamaShape whole{.vocab = 256, .hidden = 48, .layers = 2, .heads = 2, .kv_heads = 2, .ffn = 128, .context = 64};
+  const LlamaShape whole{.vocab = 256, .hidden = 96, .layers = 3, .heads = 4, .kv_heads = 4, .ffn = 256, .context = 64};
   LlamaShape matched = whole, small = whole;
-  matched.hidden = 36, matched.ffn = 108;  // 0.61 of the weights, the average of the sparse training
-  small.hidden = 32, small.ffn = 72;       // 0.40, what is left at its end
+  matched.hidden = 72, matched.ffn = 216;  // 0.61 of the weights, the average of the sparse training
+  small.hidden = 64, small.ffn = 146;      // 0.40, what is left at its end
   const auto steps = [&](double start, double end) { return plan_journey(kBudget, kSparsity, start, end, DensityShape::kGeometric).steps; };
   const auto mean = [&](const LlamaShape& shape, int64_t count, std::optional<double> sparsity, double start, double end) {
     JourneyArm sum;
@@ -285,7 +285,7 @@ Reproduction reproduce(ReproduceContext& context) {
     table[name] = {{"steps", arm.steps}, {"tokens", arm.steps * 512}, {"average params", arm.average}, {"final params", arm.final},
                    {"compute", arm.steps * arm.average}, {"loss", arm.loss}};
   return {"a sparse pre-training is as good as a dense one of its average size at the same compute, and ends much smaller; pruning from 25 % to 75 % of the compute is best",
-          fmt::format("decoders of bytes, {:.1f} K prunable weights down to {:.1f} K (average {:.1f} K), equal compute, mean of {} seeds, nats a byte on held-out text: "
+          fmt::format("decoders of bytes, {:.0f} K prunable weights down to {:.0f} K (average {:.0f} K), equal compute, mean of {} seeds, nats a byte on held-out text: "
                       "sparse {:.4f}, pruned in the first quarter {:.4f}; dense of the average size {:.4f}, of the final size {:.4f}",
                       weights_in_blocks(whole) / 1e3, sparse.final / 1e3, sparse.average / 1e3, kSeeds, sparse.loss, early.loss, match.loss, final.loss),
           sparse.loss <= 1.03 * match.loss && sparse.loss <= final.loss && sparse.loss <= early.loss,
