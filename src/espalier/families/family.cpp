@@ -41,8 +41,10 @@ std::vector<fs::path> files_with(const fs::path& directory, std::initializer_lis
   return files;
 }
 
+// A mask stands beside pruned weights, in an ONNX file's directory too, and holds none.
 bool has_weights(const fs::path& directory) {
-  return !files_with(directory, {".safetensors", ".bin", ".pt", ".pth", ".th"}).empty() ||
+  const auto files = files_with(directory, {".safetensors", ".bin", ".pt", ".pth", ".th"});
+  return std::any_of(files.begin(), files.end(), [](const fs::path& file) { return file.filename() != "mask.safetensors"; }) ||
          fs::exists(directory / "model.safetensors.index.json") || fs::exists(directory / "pytorch_model.bin.index.json");
 }
 

@@ -1,6 +1,7 @@
 // What an ONNX file is, told from its inputs and outputs.
 #include <gtest/gtest.h>
 
+#include "espalier/core/file.h"
 #include "espalier/families/family.h"
 #include "espalier/io/onnx/writer.h"
 #include "tests/families/onnx/onnx_model.h"
@@ -39,6 +40,14 @@ TEST(OnnxLoad, PicturesWithChannelsLastAreSaidToBeThat) {
   EXPECT_EQ(model.task, Task::kOther);
   ASSERT_EQ(model.notes.size(), 1u);
   EXPECT_NE(model.notes[0].find("input 'x': pictures with their channels last"), std::string::npos);
+}
+
+// As a run leaves it that removed single weights.
+TEST(OnnxLoad, AMaskBesideTheFileIsNoCheckpoint) {
+  const TempDir dir;
+  write_onnx(classifier("x").input("x", {"n", 3, 8, 8}).model, dir / "m.onnx");
+  write_file_atomically(dir / "mask.safetensors", std::string_view("a mask"));
+  EXPECT_TRUE(load_model(dir.path()).onnx);
 }
 
 }  // namespace
