@@ -24,6 +24,8 @@
 namespace espalier {
 namespace {
 
+constexpr ptrdiff_t kRetrievalTokens = 50000;
+
 struct Stage {
   int64_t length, batch, steps;
 };
@@ -124,7 +126,7 @@ void train(const Options& options) {
 
   Model model = load_model(options.out);
   const auto valid_tokens = encode(*tokenizer, valid_texts), test_tokens = encode(*tokenizer, test_texts);
-  const auto some_valid = windows_of({valid_tokens.begin(), valid_tokens.begin() + 16384}, options.shape.context, options.shape.context);
+  const auto some_valid = windows_of({valid_tokens.begin(), valid_tokens.begin() + (retrieval ? 4096 : 16384)}, options.shape.context, options.shape.context);
   Json curve = Json::array();
   auto report = [&](const TrainingReport& r) {
     if (retrieval) {
@@ -147,12 +149,11 @@ void train(const Options& options) {
     RetrievalMix mix(tokenizer, tokens, training.seed);
     std::vector<const Stage*> stage_of;
     tokens_seen = 0;
-    for (const Stage& stage : stages) {
-      stage_of.insert(stage_of.end(), static_cast<size_t>(stage.steps), &stage);
-      tokens_seen += stage.steps * stage.batch * stage.length;
-    }
+    for (const Stage& stage : stages) stage_of.insert(stage_of.end(), static_cast<size_t>(stage.steps), &stage);
     training.steps = static_cast<int64_t>(stage_of.size());
-    training.save_every = 1000;
+    const int64_t done = training.stop > 0 ? std::min(training.stop, training.steps) : training.steps;
+    for (int64_t step = 0; step < done; ++step) tokens_seen += stage_of[static_cast<size_t>(step)]->batch * stage_of[static_cast<size_t>(step)]->length;
+    training.save_every = 50;
     const auto next = [&](int64_t step) {
       const Stage& stage = *stage_of[static_cast<size_t>(step)];
       return mix.next(stage.batch, stage.length);
@@ -162,23 +163,26 @@ void train(const Options& options) {
     train_language_model(model.graph, tokens, training, report, save);
   }
 
-  save_weights(model.graph, DType::kBF16, options.out / "model.safetensors");
+  const bool whole = training.stop == 0;  // what is left off may be gone on with: it stays in fp32
+  save_weights(model.graph, whole ? DType::kBF16 : DType::kF32, options.out / "model.safetensors");
   std::filesystem::remove(options.out / "model.safetensors.f32");
   Json config = read_json(options.out / "config.json");
-  config["torch_dtype"] = "bfloat16";
+  config["torch_dtype"] = whole ? "bfloat16" : "float32";
   write_file_atomically(options.out / "config.json", config.dump(1) + "\n");
   const Model written = load_model(options.out);
   auto evaluate = [&](const std::vector<int32_t>& ids) {
     return measure_quality(written.graph, windows_of(ids, options.shape.context, options.shape.context), options.shape.context, options.shape.context);
   };
-  const Quality valid = evaluate(valid_tokens), test = evaluate(test_tokens);
+  // The share of a split that is measured; models that are trained to retrieve are no records in perplexity.
+  const auto measured = [&](const std::vector<int32_t>& ids) { return retrieval ? std::vector<int32_t>(ids.begin(), ids.begin() + std::min<ptrdiff_t>(kRetrievalTokens, std::ssize(ids))) : ids; };
+  const Quality valid = evaluate(measured(valid_tokens)), test = evaluate(measured(test_tokens));
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   Json ngram = Json::object();
-  for (int order = 3; order <= 6; ++order) ngram[std::to_string(order)] = ngram_bits_per_byte(all_train, all_test, order);
+  for (int order = 3; order <= 6 && !retrieval; ++order) ngram[std::to_string(order)] = ngram_bits_per_byte(all_train, all_test, order);
   const Json result = {
       {"parameters", model.graph.parameter_count()},
       {"training", {{"bytes", all_train.size()}, {"tokens", tokens.size()}, {"tokens_seen", tokens_seen},
-                    {"steps", training.steps}, {"batch", training.batch}, {"length", training.length}, {"stages", options.stages}, {"from", options.from.filename().string()},
+                    {"steps", training.steps}, {"stop", training.stop}, {"batch", training.batch}, {"length", training.length}, {"stages", options.stages}, {"from", options.from.filename().string()},
                     {"learning_rate", options.training.learning_rate}, {"seed", options.training.seed}, {"threads", options.threads}, {"seconds", seconds}}},
       {"valid_nats_per_token", valid.nats_per_token},
       {"test_nats_per_token", test.nats_per_token},
@@ -203,6 +207,7 @@ int main(int argc, char** argv) {
   app.add_option("--books", options.books, "Folder with train.txt, valid.txt, test.txt and the books they name")->required();
   app.add_option("-o,--out", options.out, "Model directory to write")->required();
   app.add_option("--steps", options.training.steps, "Optimiser steps")->capture_default_str();
+  app.add_option("--stop", options.training.stop, "Leave off after so many of the steps, on the schedule of all, with weights in fp32; 0: never")->capture_default_str();
   app.add_option("--batch", options.training.batch, "Windows a step")->capture_default_str();
   app.add_option("--warmup", options.training.warmup, "Warm-up steps")->capture_default_str();
   app.add_option("--lr", options.training.learning_rate, "Peak learning rate")->capture_default_str();

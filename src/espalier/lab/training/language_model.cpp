@@ -131,9 +131,10 @@ void train_language_model(Graph& graph, const std::function<TrainingBatch(int64_
   auto optimizer = make_optimizer(leaves, options);
   std::vector<at::Tensor> all;
   for (const auto& [name, leaf] : leaves) all.push_back(leaf);
+  const int64_t steps = options.stop > 0 ? std::min(options.stop, options.steps) : options.steps;
   Sums sums;
   auto last_report = Clock::now();
-  for (int64_t step = 0; step < options.steps; ++step) {
+  for (int64_t step = 0; step < steps; ++step) {
     check_interrupted();
     for (auto& group : optimizer.param_groups()) group.options().set_lr(learning_rate_at(options, step));
     optimizer.zero_grad();
@@ -141,12 +142,12 @@ void train_language_model(Graph& graph, const std::function<TrainingBatch(int64_
     if (!std::isfinite(loss)) user_error("training: the loss became {} at step {}", loss, step);
     clip_gradients(all, options.clip);
     optimizer.step();
-    if ((step + 1) % options.report_every == 0 || step + 1 == options.steps) {
+    if ((step + 1) % options.report_every == 0 || step + 1 == steps) {
       on_report(sums.report(step + 1, std::chrono::duration<double>(Clock::now() - last_report).count()));
       sums = {};
       last_report = Clock::now();
     }
-    if ((step + 1) % options.save_every == 0 || step + 1 == options.steps) {
+    if ((step + 1) % options.save_every == 0 || step + 1 == steps) {
       store_weights(graph, leaves);
       on_save(graph);
     }

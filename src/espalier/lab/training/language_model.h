@@ -19,6 +19,7 @@ struct LanguageTraining {
   double weight_decay = 0.1;                        // of matrices only
   double beta1 = 0.9, beta2 = 0.95, clip = 1.0;
   uint64_t seed = 0;
+  int64_t stop = 0;  // leaves off after so many steps, on the schedule of all; 0: never
   int64_t report_every = 50, save_every = 250;
 };
 
