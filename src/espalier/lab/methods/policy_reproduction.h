@@ -31,4 +31,11 @@ struct PolicyArm {
 // Adds perplexity, counters and bytes to measurements[name]; returns the perplexity.
 double run_policy(const ReproduceContext& context, const PolicyArm& arm, Json& measurements, const std::string& name);
 
+// The embedded model that was trained to retrieve, instead of the other language model.
+inline constexpr const char* kEmbeddedRetrievalModel = "espalier-needle";
+ReproduceContext retrieval_context(const ReproduceContext& context);
+// Numbers hidden in the evaluation text, in texts of arm.length tokens (0: the model's context): adds exact answers and
+// right tokens to measurements[name]; returns the share of exact answers.
+double run_needles(const ReproduceContext& context, const PolicyArm& arm, Json& measurements, const std::string& name);
+
 }  // namespace espalier
