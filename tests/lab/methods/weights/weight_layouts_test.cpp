@@ -223,7 +223,7 @@ TEST(GlobalMp, IncludeAndExcludeChooseLayers) {
 
 TEST(GlobalMp, WrongRequestsAreNamed) {
   const std::vector<std::pair<std::map<std::string, std::string>, const char*>> cases = {
-      {{{"schedule", "cubic"}}, "needs `train`"},
+      {{{"schedule", "cubic"}}, "option schedule: expected oneshot"},
       {{{"mt_rule", "loose"}}, "option mt_rule: expected exact or rescale"},
       {{{"min_keep", "-1"}}, "option min_keep: expected at least 0"},
       {{{"min_keep", "100000"}}, "min_keep"},
