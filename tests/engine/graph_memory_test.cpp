@@ -12,7 +12,7 @@ Program random_program(Rng& rng) {
   Program program;
   program.storages.push_back({.bytes = 1000});
   for (int s = 0; s < 40; ++s) {
-    Step step;
+    GraphStep step;
     const auto known = program.storages.size();
     for (int i = 0; i < 2; ++i)
       step.in.push_back({static_cast<int>(known - 1 - rng.below(std::min<uint64_t>(known, 5))), 0});
@@ -47,7 +47,7 @@ TEST(MemoryPlan, NothingThatHoldsIsOverwritten) {
         EXPECT_FALSE(&a != &b && together && share);
       }
     }
-    for (const Step& step : program.steps) EXPECT_LE(plan.scratch_offset + step.scratch_bytes, plan.bytes);
+    for (const GraphStep& step : program.steps) EXPECT_LE(plan.scratch_offset + step.scratch_bytes, plan.bytes);
     EXPECT_EQ(program.storages[0].first_step, -1);
     EXPECT_EQ(program.storages.back().last_step, static_cast<int>(program.steps.size()));
     planned += plan.scratch_offset;
@@ -62,7 +62,7 @@ TEST(MemoryPlan, FoldedConstantsLoseTheirBytes) {
     program.storages.push_back(
         {.bytes = 4, .owner = bytes, .constant = reinterpret_cast<const std::byte*>(bytes.get())});
   program.storages.push_back({.bytes = 4});
-  Step step;
+  GraphStep step;
   step.in = {{0, 0}};
   step.out = {{2, 0}};
   program.steps.push_back(std::move(step));

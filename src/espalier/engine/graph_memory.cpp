@@ -21,7 +21,7 @@ void find_lifetimes(Program& program, const std::vector<View>& inputs, const std
   for (const View& view : inputs) hold(at(view.storage), -1);
   for (size_t s = 0; s < program.steps.size(); ++s)
     for (const auto* places : {&program.steps[s].in, &program.steps[s].out})
-      for (const Step::Place& place : *places) hold(at(place.storage), static_cast<int>(s));
+      for (const GraphStep::Place& place : *places) hold(at(place.storage), static_cast<int>(s));
   for (const View& view : outputs) hold(at(view.storage), static_cast<int>(program.steps.size()));
 }
 
@@ -57,7 +57,7 @@ MemoryPlan plan_memory(Program& program, const std::vector<View>& inputs, const 
     plan.scratch_offset = std::max(plan.scratch_offset, aligned(storage->offset + storage->bytes));
   }
   plan.bytes = plan.scratch_offset;
-  for (const Step& step : program.steps) plan.bytes = std::max(plan.bytes, plan.scratch_offset + step.scratch_bytes);
+  for (const GraphStep& step : program.steps) plan.bytes = std::max(plan.bytes, plan.scratch_offset + step.scratch_bytes);
   return plan;
 }
 

@@ -76,11 +76,11 @@ void lower_node(Lowering& lowering, const FusedNode& fused) {
 }
 
 void bind_steps(Program& program, std::byte* workspace, uint64_t scratch_offset) {
-  auto at = [&](const Step::Place& place) {
+  auto at = [&](const GraphStep::Place& place) {
     const Storage& storage = program.storages[static_cast<size_t>(place.storage)];
     return (storage.constant ? const_cast<std::byte*>(storage.constant) : workspace + storage.offset) + place.offset;
   };
-  for (Step& step : program.steps) {
+  for (GraphStep& step : program.steps) {
     for (const auto& place : step.in) step.pointers.in.push_back(at(place));
     for (const auto& place : step.out) step.pointers.out.push_back(at(place));
     step.pointers.scratch = workspace + scratch_offset;
@@ -167,7 +167,7 @@ void GraphRunner::run(std::span<const Tensor> inputs, std::vector<Tensor>& outpu
     copy_input(inputs[i], state.input_dtypes[i], state.at(state.inputs[i]), state.input_names[i]);
   }
   const ThreadScope scope(state.threads);
-  for (const Step& step : state.program.steps) step.run(step.pointers);
+  for (const GraphStep& step : state.program.steps) step.run(step.pointers);
   outputs.resize(state.outputs.size());
   for (size_t i = 0; i < outputs.size(); ++i) {
     const View& view = state.outputs[i];

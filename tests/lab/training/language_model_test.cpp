@@ -29,7 +29,7 @@ std::vector<double> losses(const test::TempDir& dir, bool weighted, int64_t stop
   options.steps = 4, options.warmup = 1, options.report_every = 1, options.stop = stop;
   std::vector<double> found;
   const auto next = [&](int64_t step) {
-    TrainingBatch batch;
+    LanguageBatch batch;
     batch.ids = (at::arange(2 * 9, at::kLong).view({2, 9}) * 7 + step) % 40;
     if (weighted) batch.weights = at::full({2, 8}, 1.0 / 16), batch.fetch = at::ones({2, 8}, at::kBool);
     return batch;

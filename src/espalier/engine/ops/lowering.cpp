@@ -43,7 +43,7 @@ void convert_from(const std::byte* from, DType type, std::byte* to, int64_t coun
   if (type == DType::kBool) convert<From, uint8_t>(from, to, count);
 }
 
-Step::Place place_of(const View& view) {
+GraphStep::Place place_of(const View& view) {
   return {view.storage, static_cast<uint64_t>(view.offset) * size_of(view.dtype)};
 }
 
@@ -158,7 +158,7 @@ void Lowering::step(std::vector<View> inputs, std::vector<View> outputs, StepFun
     run_now(inputs, outputs, run, scratch_bytes, bind);
     return;
   }
-  Step& step = program_.steps.emplace_back();
+  GraphStep& step = program_.steps.emplace_back();
   step.name = node().name;
   for (const View& view : inputs) step.in.push_back(place_of(view));
   for (const View& view : outputs) step.out.push_back(place_of(view));

@@ -53,7 +53,7 @@ struct Storage {
   uint64_t offset = 0;                  // in the workspace
 };
 
-struct Step {
+struct GraphStep {
   std::string name;  // of the node, for profiles
   struct Place {
     int storage;
@@ -68,7 +68,7 @@ struct Step {
 // The program while it is made, and afterwards.
 struct Program {
   std::vector<Storage> storages;
-  std::vector<Step> steps;
+  std::vector<GraphStep> steps;
 };
 
 class Lowering {

@@ -92,7 +92,7 @@ struct Sums {
   }
 };
 
-double train_step(const Interpreter& interpreter, const TrainingBatch& batch, Sums& sums) {
+double train_step(const Interpreter& interpreter, const LanguageBatch& batch, Sums& sums) {
   const int64_t length = batch.ids.size(1) - 1;
   const at::Tensor logits = interpreter.forward(batch.ids.narrow(1, 0, length)).flatten(0, 1);
   const at::Tensor labels = batch.ids.narrow(1, 1, length).flatten();
@@ -121,7 +121,7 @@ double learning_rate_at(const LanguageTraining& options, int64_t step) {
   return options.learning_rate * (options.final_ratio + (1 - options.final_ratio) * cosine);
 }
 
-void train_language_model(Graph& graph, const std::function<TrainingBatch(int64_t step)>& next, const LanguageTraining& options,
+void train_language_model(Graph& graph, const std::function<LanguageBatch(int64_t step)>& next, const LanguageTraining& options,
                           const std::function<void(const TrainingReport&)>& on_report,
                           const std::function<void(const Graph&)>& on_save) {
   at::AutoGradMode with_gradients(true);
@@ -158,7 +158,7 @@ void train_language_model(Graph& graph, const std::vector<int32_t>& tokens, cons
                           const std::function<void(const TrainingReport&)>& on_report,
                           const std::function<void(const Graph&)>& on_save) {
   BatchSampler sampler(tokens, options.length, options.seed);
-  train_language_model(graph, [&](int64_t) { return TrainingBatch{sampler.next(options.batch), {}, {}}; }, options, on_report, on_save);
+  train_language_model(graph, [&](int64_t) { return LanguageBatch{sampler.next(options.batch), {}, {}}; }, options, on_report, on_save);
 }
 
 }  // namespace espalier

@@ -30,7 +30,7 @@ struct TrainingReport {
   double tokens_per_second;
 };
 
-struct TrainingBatch {
+struct LanguageBatch {
   at::Tensor ids;      // int64 [batch, length + 1]
   at::Tensor weights;  // [batch, length]: how much each of ids[:, 1:] counts in the loss, their sum; undefined: their mean
   at::Tensor fetch;    // bool [batch, length]: the labels reported apart; undefined: none
@@ -38,7 +38,7 @@ struct TrainingBatch {
 
 // Trains the graph's parameters in place on the batches `next` gives for steps 0, 1, …; options.batch and length are not
 // read. on_save sees the graph with the weights so far.
-void train_language_model(Graph& graph, const std::function<TrainingBatch(int64_t step)>& next, const LanguageTraining& options,
+void train_language_model(Graph& graph, const std::function<LanguageBatch(int64_t step)>& next, const LanguageTraining& options,
                           const std::function<void(const TrainingReport&)>& on_report,
                           const std::function<void(const Graph&)>& on_save);
 

@@ -17,7 +17,7 @@ class RetrievalMix {
   RetrievalMix(std::shared_ptr<const Tokenizer> tokenizer, std::vector<int32_t> tokens, uint64_t seed);
 
   // Every row: the mean over its running text and the mean over what can only be fetched count alike.
-  TrainingBatch next(int64_t batch, int64_t length);
+  LanguageBatch next(int64_t batch, int64_t length);
 
  private:
   struct Row {
