@@ -1,11 +1,7 @@
 #include "espalier/lab/training/trainer.h"
 
-#include <stdlib.h>
-
-#include <cerrno>
 #include <chrono>
 #include <cmath>
-#include <cstring>
 #include <numbers>
 #include <optional>
 
@@ -13,6 +9,7 @@
 #include "espalier/core/file.h"
 #include "espalier/core/log.h"
 #include "espalier/core/progress.h"
+#include "espalier/core/scratch_directory.h"
 #include "espalier/core/signals.h"
 #include "espalier/lab/criteria/masks.h"
 #include "espalier/lab/repair/bool_mask.h"
@@ -357,12 +354,9 @@ class Trainer {
   void resume_together() {
     const std::string bytes = hooks_.parallel->from_first(last_file_.empty() ? "" : read_file(hooks_.run->work() / last_file_, UINT64_MAX));
     if (bytes.empty()) return;
-    std::string pattern = (std::filesystem::temp_directory_path() / "espalier-checkpoint-XXXXXX").string();
-    if (!::mkdtemp(pattern.data())) user_error("{}: cannot be made: {}", pattern, std::strerror(errno));
-    const std::filesystem::path directory = pattern;
-    write_file_atomically(directory / "state.safetensors", bytes);
-    const StateStore state = StateStore::load(directory / "state.safetensors");
-    std::filesystem::remove_all(directory);
+    const ScratchDirectory scratch;
+    write_file_atomically(scratch.path() / "state.safetensors", bytes);
+    const StateStore state = StateStore::load(scratch.path() / "state.safetensors");
     load(state);
   }
 

@@ -8,6 +8,7 @@
 #include "espalier/core/error.h"
 #include "espalier/core/file.h"
 #include "espalier/core/log.h"
+#include "espalier/core/scratch_directory.h"
 #include "espalier/graph/node_kinds.h"
 #include "espalier/lab/methods/plugin_request.h"
 #include "espalier/lab/methods/reproduce.h"
@@ -201,22 +202,6 @@ MatchedPair matched_pair(double dense_params, double sparsity, double average_de
 
 namespace {
 
-// A folder that goes with the object.
-class Scratch {
- public:
-  Scratch() : path_((std::filesystem::temp_directory_path() / "espalier-XXXXXX").string()) {
-    if (!::mkdtemp(path_.data())) user_error("{}: no temporary folder can be made there", path_);
-  }
-  ~Scratch() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  std::filesystem::path path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
 struct JourneyArm {
   double loss = 0, steps = 0, average = 0, final = 0;  // loss in nats a byte; numbers of prunable weights
 };
@@ -237,7 +222,7 @@ double weights_in_blocks(const LlamaShape& s) {
 // A decoder of bytes, trained on one embedded text and half of the other and measured on the rest of that.
 JourneyArm train_bytes(const ReproduceContext& context, const LlamaShape& shape, int64_t steps, std::optional<double> sparsity, double start, double end, uint64_t seed) {
   constexpr int64_t kLength = 64, kBatch = 8;
-  const Scratch scratch;
+  const ScratchDirectory scratch;
   write_fresh_llama(shape, seed, scratch.path());
   Model model = load_model(scratch.path());
   std::vector<int32_t> text = bytes_of(context.calibration), held_out = bytes_of(context.evaluation);
