@@ -152,12 +152,21 @@ TEST_F(TrainTogether, TwoProcessesAreOneWithTwiceTheBatch) {
   for (size_t i = 0; i < one.size(); ++i) EXPECT_NEAR(one[i][2].get<double>(), two[i][2].get<double>(), 1e-5 * one[i][2].get<double>()) << one[i];
 }
 
-TEST_F(TrainTogether, ALostProcessLeavesACheckpoint) {
+TEST_F(TrainTogether, ALostProcessLeavesACheckpointThatBothGoOnFrom) {
   group_of(2);
-  auto long_run = language("lost", 2, 2000);
-  long_run.insert(long_run.end(), {"--training", "checkpoint-every=3"});
+  const auto command = [&](const std::string& out) {
+    auto all = language(out, 2, 24);
+    all.insert(all.end(), {"--training", "checkpoint-every=3"});
+    return all;
+  };
+  const auto run_both = [&](const std::vector<std::string>& arguments) {
+    const pid_t first = start(0, arguments, "err0"), second = start(1, arguments, "err1");
+    EXPECT_EQ(end_of(first), 0) << read_file(dir_ / "err0", 1 << 16);
+    EXPECT_EQ(end_of(second), 0) << read_file(dir_ / "err1", 1 << 16);
+  };
+  run_both(command("straight"));
   const auto state = dir_ / "lost.partial" / "state" / "training.json";
-  const pid_t first = start(0, long_run, "err0"), second = start(1, long_run, "err1");
+  const pid_t first = start(0, command("lost"), "err0"), second = start(1, command("lost"), "err1");
   for (int i = 0; i < 6000 && !std::filesystem::exists(state); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
   ::kill(second, SIGKILL);
   EXPECT_EQ(end_of(second), -SIGKILL);
@@ -168,6 +177,12 @@ TEST_F(TrainTogether, ALostProcessLeavesACheckpoint) {
   const Json kept = read_json(state);
   EXPECT_GT(kept.at("step").get<int64_t>(), 0);
   EXPECT_TRUE(std::filesystem::exists(dir_ / "lost.partial" / kept.at("file").get<std::string>()));
+
+  auto resumed = command("lost");
+  resumed.push_back("--resume");
+  run_both(resumed);
+  EXPECT_EQ(weights_of("lost"), weights_of("straight"));
+  EXPECT_EQ(sha256_of_file(dir_ / "lost" / "metrics.json"), sha256_of_file(dir_ / "straight" / "metrics.json"));
 }
 
 TEST_F(TrainTogether, SaysWhatIsMissing) {
