@@ -20,7 +20,20 @@ TEST(SpeContextProgram, DistilsAHeadAndRunsByIt) {
   const auto run = espalier({"generate", "espalier-tiny", "-p", "Once upon a time", "-n", "12", "--json", "--policy", "specontext", "--set", "budget=4",
                              "--set", "slow_layers=3", "--set", "head=" + file});
   EXPECT_EQ(run.exit_code, 0) << run.err;
-  EXPECT_EQ(parse_json(run.out, "generate").at("tokens"), 12);
+  const Json in_memory = parse_json(run.out, "generate");
+  EXPECT_EQ(in_memory.at("tokens"), 12);
+  const std::vector<std::string> call = {"generate", "espalier-tiny", "-p", "Once upon a time", "-n", "12", "--json", "--policy", "specontext", "--set", "budget=4",
+                                         "--set", "slow_layers=3", "--set", "head=" + file, "--set"};
+  const auto with = [&](const std::string& directory) {
+    auto arguments = call;
+    arguments.push_back("slow_dir=" + directory);
+    return espalier(arguments);
+  };
+  std::filesystem::create_directory(dir / "slow");
+  const auto in_file = with((dir / "slow").string());
+  EXPECT_EQ(parse_json(in_file.out, "generate").at("text"), in_memory.at("text"));
+  EXPECT_TRUE(std::filesystem::is_empty(dir / "slow"));
+  ESP_EXPECT_MISTAKE(with("/no/such/folder"), "/no/such/folder: slow memory: expected a directory in which a file can be made");
 }
 
 TEST(SpeContextProgram, AllTokensGiveTheDenseText) {

@@ -119,6 +119,24 @@ TEST(SpeContext, SlowLayersGiveTheSame) {
     }
 }
 
+TEST(SpeContext, AFileAsSlowMemoryChangesNothing) {
+  const test::TempDir dir;
+  for (const KvCodec codec : {KvCodec::kF32, KvCodec::kI8}) {
+    const Text text(4, 2, 16, 600, with_budget(40, 2));
+    const auto memory = decode(text.oracle, {300, 1}, 2, 3, codec);
+    fixed_specontext.options.slow_directory = dir.path().string();
+    const auto file = decode(text.oracle, {300, 1}, 2, 3, codec);
+    EXPECT_EQ(file.out, memory.out);
+    EXPECT_EQ(file.sequence->policy().report(), memory.sequence->policy().report());
+    EXPECT_EQ(file.sequence->counters().slow_bytes, memory.sequence->counters().slow_bytes);
+    const PagedKvCache &a = memory.sequence->cache(), &b = file.sequence->cache();
+    EXPECT_GT(b.bytes(Tier::kSlow), 0u);
+    EXPECT_EQ(b.bytes(Tier::kSlow), a.bytes(Tier::kSlow));
+    EXPECT_EQ(b.moved_bytes(Tier::kSlow), a.moved_bytes(Tier::kSlow));
+    EXPECT_TRUE(std::filesystem::is_empty(dir.path()));
+  }
+}
+
 TEST(SpeContext, MovesTheDifferencesAlone) {
   const int64_t budget = 24;
   const Text text(4, 2, 16, 260, with_budget(budget, 2));
@@ -359,6 +377,7 @@ TEST_F(RetrievalFile, OptionsThatDoNotFit) {
   EXPECT_EQ(refusal({{"confidence", "nan"}}), "policy 05-specontext: confidence: expected a number from 0 to 1, found nan");
   EXPECT_EQ(refusal({{"memory", "99999"}}).rfind("memory: the model does not fit: expected more than 1.3 × ", 0), 0u) << refusal({{"memory", "99999"}});
   EXPECT_EQ(refusal({{"memory", "9999999"}, {"slow_layers", "1"}}), "policy 05-specontext: memory: expected no slow_layers beside it, found slow_layers=1");
+  EXPECT_EQ(refusal({{"slow_dir", "/tmp"}}), "policy 05-specontext: slow_dir: expected memory or slow_layers beside it, found neither");
   EXPECT_EQ(refusal({}, false), "policy 05-specontext: model: expected one that was read from files, found none");
 }
 

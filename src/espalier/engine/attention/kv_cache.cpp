@@ -6,6 +6,7 @@
 
 #include "espalier/core/error.h"
 #include "espalier/engine/attention/page_pool.h"
+#include "espalier/engine/attention/slab_file.h"
 
 namespace espalier {
 namespace {
@@ -15,6 +16,7 @@ uint64_t bit(int64_t slot) { return uint64_t{1} << slot; }
 }  // namespace
 
 PagedKvCache::PagedKvCache(std::span<const AttentionLayer> layers, const KvCacheOptions& options) : options_(options) {
+  const auto slow_file = options.slow_directory.empty() ? nullptr : std::make_shared<SlabFile>(options.slow_directory);
   for (const AttentionLayer& layer : layers) {
     layouts_.push_back(make_layout(options.codec, options.page, layer.head_size, options.extra, options.key_bits, options.rows));
     heads_.emplace_back(static_cast<size_t>(layer.kv_heads));
@@ -22,7 +24,7 @@ PagedKvCache::PagedKvCache(std::span<const AttentionLayer> layers, const KvCache
     size_t at = options.own_pools ? pools_.size() : 0;
     while (at < pools_.size() && pools_[at]->page_bytes() != bytes) at += 2;
     if (at == pools_.size())
-      for (int i = 0; i < 2; ++i) pools_.push_back(std::make_unique<PagePool>(bytes));
+      for (const auto& file : {std::shared_ptr<SlabFile>(), slow_file}) pools_.push_back(std::make_unique<PagePool>(bytes, file));
     pool_of_.push_back(at);
   }
 }

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "espalier/engine/attention/kv_codec.h"
@@ -30,6 +31,7 @@ struct KvCacheOptions {
   int64_t extra = 0;         // floats of a policy's own state a token; 0 for a new token
   bool rows = false;         // each token in one place (kv_codec.h)
   bool own_pools = false;    // a layer shares no memory with others: what is moved to the slow tier or dropped can be returned
+  std::string slow_directory;  // an unnamed file there holds the slow tier's pages; empty: memory of its own does
   bool reuse_slots = false;  // a new token goes into the first hole (a ring, where the oldest token is always dropped)
 };
 

@@ -8,6 +8,7 @@
 #include <new>
 
 #include "espalier/core/error.h"
+#include "espalier/engine/attention/slab_file.h"
 
 namespace espalier {
 namespace {
@@ -31,10 +32,18 @@ std::byte* map_slab(size_t bytes) {
 
 }  // namespace
 
-PagePool::PagePool(size_t page_bytes) : page_bytes_((page_bytes + kLine - 1) / kLine * kLine) {}
+PagePool::PagePool(size_t page_bytes, std::shared_ptr<SlabFile> file) : file_(std::move(file)), page_bytes_((page_bytes + kLine - 1) / kLine * kLine) {}
 
 PagePool::~PagePool() {
-  for (const Slab& slab : slabs_) munmap(slab.memory, slab.bytes);
+  for (const Slab& slab : slabs_) unmap(slab);
+}
+
+void PagePool::unmap(const Slab& slab) {
+  if (file_) {
+    file_->unmap(slab.memory, slab.bytes);
+  } else {
+    munmap(slab.memory, slab.bytes);
+  }
 }
 
 uint64_t PagePool::reserved_bytes() const {
@@ -48,8 +57,9 @@ void PagePool::add_slab() {
   slab.bytes = std::max(page_bytes_, std::clamp<size_t>(reserved_bytes(), kFirstSlab, kLargeSlab));
   slab.bytes = (slab.bytes + kSystemPage - 1) / kSystemPage * kSystemPage;
   slab.pages = static_cast<int64_t>(slab.bytes / page_bytes_);
-  slab.memory = map_slab(slab.bytes);
   slab.free.reserve(static_cast<size_t>(slab.pages));  // give() must not allocate
+  slabs_.reserve(slabs_.size() + 1);  // nothing fails once the slab is mapped
+  slab.memory = file_ ? file_->map(slab.bytes) : map_slab(slab.bytes);
   const auto at = std::upper_bound(slabs_.begin(), slabs_.end(), slab.memory,
                                    [](const std::byte* p, const Slab& s) { return std::less<>()(p, s.memory); });
   slabs_.insert(at, std::move(slab));
@@ -82,8 +92,8 @@ void PagePool::give(std::byte* page) {
 }
 
 void PagePool::trim() {
-  std::erase_if(slabs_, [](const Slab& slab) {
-    if (slab.taken == 0) munmap(slab.memory, slab.bytes);
+  std::erase_if(slabs_, [this](const Slab& slab) {
+    if (slab.taken == 0) unmap(slab);
     return slab.taken == 0;
   });
 }

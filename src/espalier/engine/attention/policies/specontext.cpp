@@ -20,6 +20,7 @@ SpeContext::SpeContext(std::span<const AttentionLayer> layers, KvCodec codec, in
   needs_.select_from = options_.prompt;
   needs_.cache.rows = true, needs_.cache.page = kMaxPageTokens;
   needs_.cache.own_pools = options_.slow > 0 || !options_.thresholds.empty();
+  needs_.cache.slow_directory = options_.slow_directory;
   for (const AttentionLayer& layer : layers_) needs_.end_chunk |= layer.window > 0;
   row_bytes_ = make_layout(codec, kMaxPageTokens, head_size_, 0, {}, true).row_bytes;
 }
@@ -271,6 +272,8 @@ std::unique_ptr<AttentionPolicy> make(const PolicyContext& c) {
   const auto layers = static_cast<int64_t>(c.layers.size());
   options.slow = c.integer("slow_layers", 0, layers);
   if (c.has("memory") && options.slow > 0) c.fail("memory", "no slow_layers beside it", "slow_layers=" + c.text("slow_layers"));
+  options.slow_directory = c.text("slow_dir");
+  if (c.has("slow_dir") && !c.has("memory") && options.slow == 0) c.fail("slow_dir", "memory or slow_layers beside it", "neither");
   auto head = head_of(c);
   if (c.has("memory")) {
     MemoryModel m;
@@ -291,6 +294,7 @@ const RegisterPolicy registered(
       {"confidence", "real", "0", "0 … 1", "a KV head whose tokens have less of the retrieval head's weight sees everything"},
       {"memory", "int", "", "bytes", "fast memory for weights and cache: as the text grows, layers move to slow memory (see plan --context)"},
       {"slow_layers", "int", "0", "0 … layers", "instead of memory: so many last layers are in slow memory from the start"},
+      {"slow_dir", "text", "", "a directory", "slow memory is an unnamed file there instead of memory; it is gone when the sequence ends"},
       {"prompt", "int", "", "1 … context", "tokens of the prompt; by default whatever comes in forwards of several tokens"}},
      make});
 

@@ -25,6 +25,7 @@ struct SpeContextOptions {
   int64_t prompt = 0;             // tokens; from there on all are decoded. 0: forwards of one token are decoding
   int64_t slow = 0;               // layers whose cache is in slow memory from the start
   std::vector<int64_t> thresholds;  // memory_plan.h; empty: no layer goes there later
+  std::string slow_directory;     // whose disk is slow memory; empty: memory is
 };
 
 class SpeContext : public AttentionPolicy {
