@@ -33,6 +33,25 @@ TEST(PolicyBudget, EveryPolicyKeepsToItsBudget) {
     }
 }
 
+// Its prompts are dense, so that without steps perplexity would be that of dense attention.
+TEST(PolicyBudget, SpeContextIsScoredStepByStep) {
+  const auto decoder = open_decoder(kModel, {}, {});
+  PolicyCompareRequest request;
+  request.model = kModel, request.length = 128, request.limit = 256, request.texts = 1, request.depths = 1;
+  EngineRequest arm;
+  arm.policy = "05-specontext", arm.options = {{"head", "layer0"}};
+  const Json some = measure_policy(*decoder, request, arm, 32), all = measure_policy(*decoder, request, arm, 128);
+  arm = {}, arm.policy = "dense";
+  const Json dense = measure_policy(*decoder, request, arm, 0);
+  EXPECT_EQ(some.at("keys"), 32);
+  EXPECT_EQ(some.at("ppl_options").at("prompt"), "1");
+  EXPECT_FALSE(some.at("options").contains("prompt")) << "needles and times are of dense prompts";
+  EXPECT_FALSE(dense.contains("ppl_options"));
+  EXPECT_GT(some.at("ppl").get<double>(), 1.05 * dense.at("ppl").get<double>());
+  EXPECT_NEAR(all.at("ppl").get<double>(), dense.at("ppl").get<double>(), 1e-3 * dense.at("ppl").get<double>());
+  EXPECT_EQ(options_to_score("05-specontext", {{"prompt", "9"}}).at("prompt"), "9");
+}
+
 TEST(PolicyBudget, SaysWhatABudgetCannotBe) {
   const auto decoder = open_decoder(kModel, {}, {});
   ESP_EXPECT_USER_ERROR(options_at_budget("h2o", {}, 300, 256, *decoder), "--budget");

@@ -69,22 +69,25 @@ MethodOptions spatten(const Asked& asked) {
   return {{"tokens", shares}, {"recent", text(std::max<int64_t>(1, static_cast<int64_t>(later * static_cast<double>(asked.length) / 2)))}, {"reference", text(asked.length)}};
 }
 
+// The token itself is seen beside the budget.
+MethodOptions specontext(const Asked& asked) { return {{"budget", text(asked.budget - 1)}}; }
+
 const std::map<std::string, std::function<MethodOptions(const Asked&)>>& rules() {
   static const std::map<std::string, std::function<MethodOptions(const Asked&)>> rules = {
       {"h2o", kept}, {"random-tokens", kept}, {"streaming", streaming}, {"29-hip", hip},
-      {"28-longheads", longheads}, {"36-s2-attention", s2}, {"19-duoattention", duo}, {"02-spatten", spatten}};
+      {"28-longheads", longheads}, {"36-s2-attention", s2}, {"19-duoattention", duo}, {"02-spatten", spatten}, {"05-specontext", specontext}};
   return rules;
 }
 
-bool takes_budget(const PolicyInfo& info) {
-  return std::any_of(info.options.begin(), info.options.end(), [](const PolicyOption& option) { return option.name == "budget"; });
+bool takes(const PolicyInfo& info, const char* name) {
+  return std::any_of(info.options.begin(), info.options.end(), [&](const PolicyOption& option) { return option.name == name; });
 }
 
 }  // namespace
 
 bool has_budget(const std::string& policy) {
   const PolicyInfo& info = find_policy(policy);
-  return rules().count(info.id) > 0 || takes_budget(info);
+  return rules().count(info.id) > 0 || takes(info, "budget");
 }
 
 MethodOptions options_at_budget(const std::string& policy, const MethodOptions& given, int64_t budget, int64_t length, const Decoder& decoder) {
@@ -100,6 +103,11 @@ MethodOptions options_at_budget(const std::string& policy, const MethodOptions& 
   const auto rule = rules().find(info.id);
   const MethodOptions found = rule == rules().end() ? MethodOptions{{"budget", text(budget)}} : rule->second(asked);
   options.insert(found.begin(), found.end());
+  return options;
+}
+
+MethodOptions options_to_score(const std::string& policy, MethodOptions options) {
+  if (takes(find_policy(policy), "prompt")) options.try_emplace("prompt", "1");
   return options;
 }
 

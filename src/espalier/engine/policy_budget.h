@@ -15,6 +15,10 @@ namespace espalier {
 // cannot meet, or a policy that knows no budget and was given no options.
 MethodOptions options_at_budget(const std::string& policy, const MethodOptions& given, int64_t budget, int64_t length, const Decoder& decoder);
 
+// The same for texts of which every token is scored: policies that choose in decoding alone then take each as a step, as
+// their prompts would say nothing of them.
+MethodOptions options_to_score(const std::string& policy, MethodOptions options);
+
 // False for what attends to all keys whatever is asked: dense, and policies that save something else.
 bool has_budget(const std::string& policy);
 

@@ -95,7 +95,9 @@ Json measure_policy(Decoder& decoder, const PolicyCompareRequest& request, const
     add_costs(row, decoder, request, engine, length);
     EvalRequest text = eval_request(request, engine, "ppl");
     text.length = length, text.limit = request.limit;
+    text.engine.options = options_to_score(arm.policy, engine.options);
     const Json quality = evaluate_language(decoder, text);
+    if (text.engine.options != engine.options) row["ppl_options"] = text.engine.options;
     row["ppl"] = quality.at("value"), row["ppl_ci95"] = quality.at("ci95");
     EvalRequest needle = eval_request(request, engine, "needle");
     needle.limit = request.texts;

@@ -14,7 +14,7 @@ int64_t policy_length(const Decoder& decoder, const PolicyCompareRequest& reques
 // {"policy", "budget" (null: none), "options", "ppl", "ppl_ci95", "needle", "needle_ci95", "token_accuracy", "needle_cells",
 // "keys" (mean that a query of a head attended to in a needle text of the full length), "fast_bytes", "slow_bytes" (of the cache,
 // read for one decoded token of it), "prefill_ms", "decode_ms" (medians), "cache_bytes", "resident_bytes" (cache and weights),
-// "notes", "seconds"}; or {"policy", "budget", "error"} where the budget or the model does not suit the policy.
+// "ppl_options" (where perplexity is measured with others), "notes", "seconds"}; or {"policy", "budget", "error"} where the budget or the model does not suit the policy.
 // budget 0: none.
 Json measure_policy(Decoder& decoder, const PolicyCompareRequest& request, const EngineRequest& arm, int64_t budget);
 
