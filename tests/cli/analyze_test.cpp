@@ -11,7 +11,7 @@ using test::espalier;
 TEST(Analyze, GatesOfDuoAttentionAreLearnedAndRun) {
   const test::TempDir dir;
   const std::string out = (dir / "gates").string(), file = (dir / "gates" / "duo-gates.json").string();
-  const std::vector<std::string> call = {"analyze", "duo-gates", "espalier-tiny", "--set", "steps=2", "--set", "keys=2", "--json", "--threads", "1", "-o", out};
+  const std::vector<std::string> call = {"analyze", "duo-gates", "espalier-tiny", "--set", "steps=2", "--set", "keys=2", "--set", "reordered=true", "--json", "--threads", "1", "-o", out};
   const auto end = espalier(call);
   ASSERT_EQ(end.exit_code, 0) << end.err;
   const Json result = parse_json(end.out, "analyze");
@@ -21,6 +21,15 @@ TEST(Analyze, GatesOfDuoAttentionAreLearnedAndRun) {
   EXPECT_TRUE(std::filesystem::exists(dir / "gates" / "duo-gates.tsv"));
   EXPECT_TRUE(std::filesystem::exists(dir / "gates" / "study.json"));
   ESP_EXPECT_MISTAKE(espalier(call), "already there; give another --out, or --force to replace it");
+  // Full heads first, whatever is asked for; the result runs by the gates beside it.
+  for (const Json& layer : read_json(dir / "gates" / "model" / "duo-gates.json").at("gates")) EXPECT_TRUE(std::is_sorted(layer.rbegin(), layer.rend())) << layer;
+  const auto first = [&](const std::string& model, const std::string& gates) {
+    const auto run = espalier({"generate", model, "-p", "Once upon", "-n", "6", "--json", "--dtype", "fp32", "--policy", "duoattention", "--set", "recent=2", "--set", "sink=1", "--set", "gates=" + gates});
+    EXPECT_EQ(run.exit_code, 0) << run.err;
+    return parse_json(run.out, "generate").at("text");
+  };
+  const std::string moved = (dir / "gates" / "model").string();
+  EXPECT_EQ(first(moved, moved + "/duo-gates.json"), first("espalier-tiny", file));
 
   for (const std::string& gates : {file, (dir / "gates" / "duo-gates.tsv").string()}) {
     const auto run = espalier({"generate", "espalier-tiny", "-p", "Once", "-n", "4", "--json", "--policy", "duoattention", "--set", "gates=" + gates});

@@ -1,15 +1,19 @@
 // DuoAttention's identification ("DuoAttention: Efficient Long-Context LLM Inference with Retrieval and Streaming Heads",
 // 2024) as a study: the gates that the engine's policy 19-duoattention runs by.
 #include <algorithm>
+#include <functional>
+#include <numeric>
 
 #include "espalier/core/assets.h"
 #include "espalier/core/error.h"
 #include "espalier/core/file.h"
 #include "espalier/core/progress.h"
 #include "espalier/engine/text_quality.h"
+#include "espalier/families/output.h"
 #include "espalier/io/tokenizer.h"
 #include "espalier/lab/methods/study.h"
 #include "espalier/lab/training/duo_gates.h"
+#include "espalier/structure/head_order.h"
 
 namespace espalier {
 namespace {
@@ -60,10 +64,40 @@ std::string tsv_of(const HeadGates& alpha) {
   return text;
 }
 
+bool flag(const StudyJob& job, const std::string& name) {
+  const std::string given = job.text(name);
+  if (given != "true" && given != "false") throw UserError("study duo-gates", name, "true or false", printable(given));
+  return given == "true";
+}
+
+// The model with the KV heads of each layer by falling gates, of equal ones the first: whatever the sparsity, heads that keep
+// everything come before those that stream.
+void write_reordered(const Model& source, DuoGates gates, const std::filesystem::path& directory) {
+  Model model = load_model(source.path);
+  const Coupling coupling = find_coupling(model.graph);
+  size_t layer = 0;
+  for (const Node& node : source.graph.nodes) {
+    if (node.op != "Attention") continue;
+    auto& alpha = gates.alpha[layer++];
+    const auto heads = std::find_if(coupling.groups.begin(), coupling.groups.end(), [&](const auto& g) { return g.kind == GroupKind::kHeads && g.block == node.block; });
+    if (heads == coupling.groups.end() || heads->set_count != static_cast<int64_t>(alpha.size()))
+      throw UserError("study duo-gates", "reordered", "KV heads that can be moved", "none in " + node.name);
+    std::vector<int64_t> order(alpha.size());
+    std::iota(order.begin(), order.end(), int64_t{0});
+    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return alpha[static_cast<size_t>(a)] > alpha[static_cast<size_t>(b)]; });
+    reorder_heads(model.graph, *heads, order);
+    std::stable_sort(alpha.begin(), alpha.end(), std::greater<>());
+  }
+  std::filesystem::create_directories(directory);
+  write_model(model, directory);
+  write_file_atomically(directory / kDuoGatesFile, duo_gates_to_json(gates).dump(1) + "\n");
+}
+
 Json run(StudyJob& job) {
   const Model& model = job.model();
   if (model.task != Task::kText) user_error("{}: DuoAttention is for language models", model.path.string());
   const Settings s = settings_of(job);
+  const bool beside = flag(job, "beside"), reorder = flag(job, "reordered");
   PasskeyMaker texts(Tokenizer::load(model.path), tokens_of(resolve_data(job.data().empty() ? "calibration.txt" : job.data()), model, 0), s.texts, job.seed());
   Progress progress("optimising gates", s.training.steps, "step");
   Json losses = Json::array();
@@ -76,8 +110,8 @@ Json run(StudyJob& job) {
   const std::string file = duo_gates_to_json(gates).dump(1) + "\n";
   write_file_atomically(job.out() / kDuoGatesFile, file);
   write_file_atomically(job.out() / "duo-gates.tsv", tsv_of(gates.alpha));
-  if (job.text("beside") == "true") write_file_atomically(model.directory() / kDuoGatesFile, file);
-  else if (job.text("beside") != "false") throw UserError("study duo-gates", "beside", "true or false", printable(job.text("beside")));
+  if (beside) write_file_atomically(model.directory() / kDuoGatesFile, file);
+  if (reorder) write_reordered(model, gates, job.out() / "model");
   Json rows = Json::array();
   int64_t above = 0, all = 0;
   for (size_t l = 0; l < gates.alpha.size(); ++l)
@@ -107,6 +141,7 @@ const RegisterStudy registered({"duo-gates",
                                  {"lr", "real", "0.02", "0 … 10", "learning rate of AdamW"},
                                  {"lambda", "real", "0.05", "0 … 1000", "weight of the mean gate in the loss"},
                                  {"full_branch", "text", "teacher", "teacher, student", "where the mixture's full attention comes from"},
+                                 {"reordered", "flag", "false", "true, false", "write OUT/model too: the KV heads of each layer by falling gates, which lie beside it"},
                                  {"beside", "flag", "false", "true, false", "write duo-gates.json beside the model too"}},
                                 run});
 
