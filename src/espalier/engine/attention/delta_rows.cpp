@@ -15,7 +15,7 @@ constexpr int64_t kFreshPages = 16;
 constexpr int64_t kLanes = 8;
 
 template <typename T>
-void make_room(std::vector<T>& list, int64_t more) {
+void make_room_for(std::vector<T>& list, int64_t more) {
   const size_t needed = list.size() + static_cast<size_t>(more);
   if (needed > list.capacity()) list.reserve(needed + list.size() / 16);
 }
@@ -33,10 +33,11 @@ uint64_t room(const std::vector<T>& list) {
 }  // namespace
 
 void DeltaRows::reserve(int64_t tokens) {
-  make_room(masks_, tokens * words_);
-  make_room(values_, tokens * channels_);
-  make_room(starts_, tokens / page_ + 1);
-  make_room(bases_, (tokens / page_ + 1) * channels_);
+  const int64_t begin = this->tokens(), end = (begin + tokens + page_ - 1) / page_ * page_, pages = end / page_ - (begin + page_ - 1) / page_;
+  make_room_for(masks_, (end - begin) * words_);
+  make_room_for(values_, (end - begin) * channels_);
+  make_room_for(starts_, pages);
+  make_room_for(bases_, pages * channels_);
   if (reference_.empty()) reference_.assign(static_cast<size_t>(channels_), 0.0f);
 }
 

@@ -14,7 +14,8 @@ class DeltaRows {
  public:
   DeltaRows(int64_t channels, int64_t page) : channels_(channels), page_(page), words_((channels + 63) / 64) {}
 
-  void reserve(int64_t tokens);  // no allocation for so many more
+  // No allocation for so many more, nor for what follows in the last one's page: decoding allocates where a page begins.
+  void reserve(int64_t tokens);
   // The first token is stored whole. threshold ≥ 0: a channel moves when it differs by more.
   void append(const float* key, float threshold);
 

@@ -4,19 +4,30 @@
 #include <cmath>
 #include <limits>
 
-#include "espalier/core/ranking.h"
+#include "espalier/core/room.h"
 
 namespace espalier {
 
-std::vector<int32_t> most_important(std::span<const int32_t> candidates, std::span<const float> importance, int64_t count, std::span<const int32_t> protected_ids) {
-  if (static_cast<int64_t>(candidates.size()) <= count) return {candidates.begin(), candidates.end()};
-  std::vector<float> scores;
+void ImportanceRanking::choose(std::span<const int32_t> candidates, std::span<const float> importance, int64_t count, std::span<const int32_t> protected_ids,
+                               std::vector<int32_t>& kept) {
+  kept.clear();
+  make_room(kept, candidates.size());
+  if (static_cast<int64_t>(candidates.size()) <= count) {
+    kept.assign(candidates.begin(), candidates.end());
+    return;
+  }
+  scores_.clear();
   for (const int32_t id : candidates) {
     const bool safe = std::binary_search(protected_ids.begin(), protected_ids.end(), id);
-    scores.push_back(safe ? std::numeric_limits<float>::infinity() : importance[static_cast<size_t>(id)]);
+    scores_.push_back(safe ? std::numeric_limits<float>::infinity() : importance[static_cast<size_t>(id)]);
   }
+  largest_.choose(scores_, count, kept);
+  for (int32_t& at : kept) at = candidates[static_cast<size_t>(at)];
+}
+
+std::vector<int32_t> most_important(std::span<const int32_t> candidates, std::span<const float> importance, int64_t count, std::span<const int32_t> protected_ids) {
   std::vector<int32_t> kept;
-  for (const int64_t at : select_largest(scores, count)) kept.push_back(candidates[static_cast<size_t>(at)]);
+  ImportanceRanking().choose(candidates, importance, count, protected_ids, kept);
   return kept;
 }
 

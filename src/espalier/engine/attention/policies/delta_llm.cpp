@@ -48,7 +48,7 @@ class DeltaLlm : public AttentionPolicy, public FarKeys {
   void before_forward(PagedKvCache&, int64_t position, int64_t tokens) override {
     near_.decode = options_.prompt > 0 ? options_.prompt : tokens == 1 ? position : NearRegion::kAll;
     rotation_.prepare(tokens, [&](int64_t t) { return position + t; });
-    first_ = position;
+    first_ = position, tokens_ = tokens;
     for (auto& heads : rows_)
       for (DeltaRows& rows : heads) rows.reserve(tokens);
   }
@@ -77,8 +77,10 @@ class DeltaLlm : public AttentionPolicy, public FarKeys {
         const KvPage& page = head.pages[i];
         if (page.first >= near_.sink && page.last < from && page.used == cache.options().page) cache.drop_keys(layer, g, static_cast<int64_t>(i));
       }
-      rows_[static_cast<size_t>(layer)][static_cast<size_t>(g)].shrink();
+      // A prompt was given more room than its differences need.
+      if (tokens_ > 1) rows_[static_cast<size_t>(layer)][static_cast<size_t>(g)].shrink();
     }
+    if (static_cast<size_t>(layer) + 1 < layers_.size()) return;
     uint64_t bytes = 0;
     for (const auto& heads : rows_)
       for (const DeltaRows& rows : heads) bytes += rows.bytes();
@@ -131,7 +133,7 @@ class DeltaLlm : public AttentionPolicy, public FarKeys {
   std::vector<float> thresholds_;             // by layer
   std::vector<std::vector<DeltaRows>> rows_;  // by layer and KV head
   std::vector<float> key_;
-  int64_t first_ = 0;  // position of the forward's first token
+  int64_t first_ = 0, tokens_ = 0;  // of the forward: position of its first token, and how many
 };
 
 std::unique_ptr<AttentionPolicy> make(const PolicyContext& c) {

@@ -2,11 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "espalier/core/error.h"
-#include "espalier/core/ranking.h"
+#include "espalier/core/largest_scores.h"
 #include "espalier/engine/simd.h"
 
 namespace espalier {
@@ -56,15 +55,16 @@ uint64_t LongHeads::select(const SelectQuery& query, Selection& selection) const
   const AttentionLayer& layer = layers_[static_cast<size_t>(query.layer)];
   const int64_t group = layer.heads / layer.kv_heads, own = query.position / options_.chunk;
   const int64_t first = query.head < 0 ? query.kv_head * group : query.head, heads = query.head < 0 ? group : 1;
-  std::vector<float> scores(static_cast<size_t>(own - 2), 0.0f);  // of chunks 1 … own - 2
+  thread_local std::vector<float> scores;  // of chunks 1 … own - 2
+  thread_local LargestScores largest;
+  scores.assign(static_cast<size_t>(own - 2), 0.0f);
   for (int64_t head = first; head < first + heads; ++head)
     for (int64_t j = 1; j <= own - 2; ++j)
       scores[static_cast<size_t>(j - 1)] += score(query.layer, head, j, query.q + head * layer.head_size);
-  // A model may overflow; NaN has no rank.
-  for (float& s : scores) s = std::isnan(s) ? -std::numeric_limits<float>::infinity() : s;
   selection.kind = Selection::Kind::kBlocks;
-  selection.ids.push_back(0);
-  for (const int64_t i : select_largest(scores, options_.chunks - 3)) selection.ids.push_back(static_cast<int32_t>(i + 1));
+  largest.choose(scores, options_.chunks - 3, selection.ids);
+  for (int32_t& id : selection.ids) ++id;
+  selection.ids.insert(selection.ids.begin(), 0);
   for (const int64_t last : {own - 1, own}) selection.ids.push_back(static_cast<int32_t>(last));
   return static_cast<uint64_t>(heads * (own - 2));
 }

@@ -34,7 +34,7 @@ class S2Attention : public AttentionPolicy {
     const auto& pattern = layers_[static_cast<size_t>(query.layer)].pattern;
     if (pattern == nullptr) return 0;
     selection.kind = Selection::Kind::kBlocks, selection.block = block_;
-    selection.ids = pattern->row(query.kv_head, query.position / block_);
+    pattern->row(query.kv_head, query.position / block_, selection.ids);
     return 0;
   }
 

@@ -36,11 +36,10 @@ bool BlockPattern::needs(int64_t g, int64_t i, int64_t j) const {
   return blocks_ > 0 ? last_[static_cast<size_t>(g * blocks_ + j)] >= i : sees(g, i, j);
 }
 
-std::vector<int32_t> BlockPattern::row(int64_t g, int64_t i) const {
-  std::vector<int32_t> ids;
+void BlockPattern::row(int64_t g, int64_t i, std::vector<int32_t>& ids) const {
+  ids.clear();
   for (int64_t j = 0; j <= i; ++j)
     if (sees(g, i, j)) ids.push_back(static_cast<int32_t>(j));
-  return ids;
 }
 
 std::vector<int64_t> BlockPattern::unseen(int64_t blocks) const {

@@ -29,7 +29,7 @@ class BlockPattern {
   bool sees(int64_t g, int64_t i, int64_t j) const;
   // Row i or a later one sees block j ≤ i.
   bool needs(int64_t g, int64_t i, int64_t j) const;
-  std::vector<int32_t> row(int64_t g, int64_t i) const;
+  void row(int64_t g, int64_t i, std::vector<int32_t>& ids) const;  // what row i sees, ascending
   // Which of the first `blocks` blocks no head sees from the last row.
   std::vector<int64_t> unseen(int64_t blocks) const;
 

@@ -9,6 +9,7 @@
 
 #include "espalier/core/error.h"
 #include "espalier/core/rng.h"
+#include "espalier/core/room.h"
 #include "espalier/engine/attention/policies/cascade.h"
 #include "espalier/engine/attention/policy.h"
 
@@ -50,8 +51,7 @@ class Spatten : public AttentionPolicy {
   void before_forward(PagedKvCache&, int64_t position, int64_t tokens) override {
     first_ = position, tokens_ = tokens;
     const auto most = static_cast<size_t>(position + tokens);
-    for (auto* list : {&held_, &candidates_})
-      if (list->capacity() < most) list->reserve(most + most / 4);
+    for (auto* list : {&held_, &candidates_}) make_room(*list, most);
   }
 
   void before_layer(PagedKvCache&, int layer) override {
@@ -70,6 +70,7 @@ class Spatten : public AttentionPolicy {
     selection.kind = Selection::Kind::kTokens;
     if (query.head >= 0 && !head_lives(l, static_cast<int32_t>(query.head))) return 0;
     // A removed token's query that goes on sees its own key too, as a decoded token's does.
+    make_room(selection.ids, attended_[l].size());
     selection.ids = attended_[l], selection.window = 1;
     return 0;
   }
@@ -137,13 +138,13 @@ class Spatten : public AttentionPolicy {
     const int64_t reference = tokens_ == 1 && first_ > 0 ? options_.reference : first_ + tokens_;
     const int64_t count = keep_count(options_.tokens[l], reference);
     const auto recent = static_cast<size_t>(std::min({options_.recent, count, static_cast<int64_t>(candidates.size())}));
-    attended_[l] = most_important(candidates, ranking(), count, std::span<const int32_t>(candidates).last(recent));
+    ranking_.choose(candidates, importance(), count, std::span<const int32_t>(candidates).last(recent), attended_[l]);
     removed_[l].clear();
     std::set_difference(held.begin(), held.end(), attended_[l].begin(), attended_[l].end(), std::back_inserter(removed_[l]));
   }
 
   // By what tokens are ranked.
-  std::span<const float> ranking() {
+  std::span<const float> importance() {
     if (options_.rank == SpattenOptions::kMost) return importance_;
     control_.resize(importance_.size());
     Rng rng(options_.seed, "spatten/control");
@@ -160,7 +161,7 @@ class Spatten : public AttentionPolicy {
     heads_chosen_[l] = !options_.by_layer || first_ > 0;
     const bool same = !options_.by_layer && l > 0 && layers_[l - 1].heads == layers_[l].heads;
     const int64_t count = heads_chosen_[l] != 0 ? keep_count(options_.heads[l], layers_[l].heads) : layers_[l].heads;
-    alive_heads_[l] = most_important(same ? alive_heads_[l - 1] : all, head_importance_[l], count);
+    ranking_.choose(same ? alive_heads_[l - 1] : all, head_importance_[l], count, {}, alive_heads_[l]);
   }
 
   bool head_lives(size_t l, int32_t head) const { return std::binary_search(alive_heads_[l].begin(), alive_heads_[l].end(), head); }
@@ -168,7 +169,8 @@ class Spatten : public AttentionPolicy {
   // Head h of a layer is judged by heads h of the layers before, which is how it is published; or by itself.
   void add_head_outputs(size_t l, const AttentionStatistics& s) {
     const int64_t size = layers_[l].head_size;
-    std::vector<float> sums = head_importance_[l];
+    std::vector<float>& sums = head_sums_;
+    sums = head_importance_[l];
     for (int64_t t = 0; t < s.tokens; ++t) {
       if (!attends(s.layer, s.position + t)) continue;
       for (const int32_t h : alive_heads_[l]) {
@@ -213,6 +215,8 @@ class Spatten : public AttentionPolicy {
   std::vector<std::vector<float>> head_importance_;  // of each head on entering the layer
   std::vector<std::vector<int32_t>> attended_, removed_, alive_heads_;  // by layer, ascending
   std::vector<int32_t> held_, candidates_;  // of the layer that chooses
+  std::vector<float> head_sums_;            // of the layer that ran
+  ImportanceRanking ranking_;
   std::vector<uint8_t> heads_chosen_;
   std::vector<Trace> traces_;
   int64_t first_ = 0, tokens_ = 0;  // of the forward
