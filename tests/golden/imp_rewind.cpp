@@ -75,7 +75,7 @@ class Rows : public TrainingTask {
     return at::binary_cross_entropy_with_logits(output.squeeze(1), batch.targets.to(at::kFloat));
   }
   std::pair<int64_t, int64_t> hits(const at::Tensor&, const TrainingBatch&) const override { return {0, 0}; }
-  std::map<std::string, double> evaluate(const Graph&) override { return {}; }
+  std::map<std::string, double> evaluate(const Graph&, const Observer*) override { return {}; }
   std::string unit() const override { return "rows"; }
 
  private:

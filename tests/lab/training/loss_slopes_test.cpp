@@ -25,7 +25,7 @@ class Squares : public TrainingTask {
   TrainingBatch batch(int64_t index, uint64_t) override { return {.inputs = x_[index % 2], .targets = at::zeros({6}, at::kLong)}; }
   at::Tensor loss(const Graph&, const at::Tensor& output, const TrainingBatch&) const override { return output.square().mean() / 2; }
   std::pair<int64_t, int64_t> hits(const at::Tensor&, const TrainingBatch&) const override { return {0, 0}; }
-  std::map<std::string, double> evaluate(const Graph&) override { return {}; }
+  std::map<std::string, double> evaluate(const Graph&, const Observer*) override { return {}; }
   std::string unit() const override { return "rows"; }
 
  private:

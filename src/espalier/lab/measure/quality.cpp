@@ -32,10 +32,10 @@ void compare_chunk(Sums& sums, const at::Tensor& logits, const at::Tensor& dense
 }
 
 // Runs one group of windows through every block of the graph.
-std::unique_ptr<BlockStream> stream_through(const Graph& graph, const TokenSequences& group, Progress& progress) {
+std::unique_ptr<BlockStream> stream_through(const Graph& graph, const TokenSequences& group, Progress& progress, const Observer* observer = nullptr) {
   auto stream = std::make_unique<BlockStream>(graph, group, 4096);
   while (!stream->done()) {
-    stream->advance();
+    stream->advance(observer);
     progress.advance(1);
   }
   return stream;
@@ -75,7 +75,8 @@ Quality summarise(const Sums& sums) {
 
 }  // namespace
 
-Quality measure_quality(const Graph& graph, const TokenSequences& windows, int64_t length, int64_t stride, const Graph* against) {
+Quality measure_quality(const Graph& graph, const TokenSequences& windows, int64_t length, int64_t stride, const Graph* against,
+                        const Observer* observer) {
   at::NoGradGuard no_gradients;
   if (windows.empty()) user_error("evaluation: the text has fewer than two tokens");
   const auto start = std::chrono::steady_clock::now();
@@ -85,7 +86,7 @@ Quality measure_quality(const Graph& graph, const TokenSequences& windows, int64
   Scorer scorer(sums, length, stride);
   size_t window = 0;
   for (const auto& group : groups) {
-    auto stream = stream_through(graph, group, progress);
+    auto stream = stream_through(graph, group, progress, observer);
     auto dense = against ? stream_through(*against, group, progress) : nullptr;
     size_t row = 0;
     for (size_t batch = 0; batch < stream->batch_count(); ++batch) {

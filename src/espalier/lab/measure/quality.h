@@ -18,8 +18,9 @@ struct Quality {
   std::optional<double> agreement;  // share of positions where both put the same token first
 };
 
-// Perplexity over windows made by windows_of with this stride; against: the dense model on the same windows.
+// Perplexity over windows made by windows_of with this stride; against: the dense model on the same windows. observer: of
+// the graph's blocks, not of the dense model's.
 Quality measure_quality(const Graph& graph, const TokenSequences& windows, int64_t length, int64_t stride,
-                        const Graph* against = nullptr);
+                        const Graph* against = nullptr, const Observer* observer = nullptr);
 
 }  // namespace espalier

@@ -108,8 +108,9 @@ std::pair<int64_t, int64_t> PictureTask::hits(const at::Tensor& output, const Tr
   return {(output.reshape({pictures, -1}).argmax(1) == batch.targets).sum().item<int64_t>(), pictures};
 }
 
-std::map<std::string, double> PictureTask::evaluate(const Graph& graph) {
+std::map<std::string, double> PictureTask::evaluate(const Graph& graph, const Observer* observer) {
   if (!evaluation_) return {};
+  ESP_ASSERT(observer == nullptr, "pictures are measured without observers");
   at::NoGradGuard no_gradients;
   const Accuracy accuracy = measure_accuracy(graph, *evaluation_, input_, options_.evaluation_limit);
   return {{"accuracy", accuracy.top1.value}};

@@ -48,6 +48,7 @@ class Plugin {
   virtual void before_training(Training&) {}
   virtual void on_batch(Training&, TrainingBatch&) {}
   virtual const Observer* observer() { return nullptr; }  // of every forward of a step; may change between steps
+  virtual const Observer* lasting_observer() { return nullptr; }  // of evaluations: what the model will also be run with
   virtual at::Tensor extra_loss(Training&) { return {}; }  // a scalar; undefined: none
   virtual void after_backward(Training&) {}
   virtual void after_step(Training&) {}

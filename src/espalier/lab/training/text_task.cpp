@@ -46,10 +46,10 @@ at::Tensor TextTask::loss(const Graph&, const at::Tensor& output, const Training
   return (target.exp() * (target - at::log_softmax(logits, -1))).sum(-1).mean();
 }
 
-std::map<std::string, double> TextTask::evaluate(const Graph& graph) {
+std::map<std::string, double> TextTask::evaluate(const Graph& graph, const Observer* observer) {
   if (evaluation_.empty()) return {};
   at::NoGradGuard no_gradients;
-  return {{"perplexity", measure_quality(graph, evaluation_, length_, length_).perplexity.value}};
+  return {{"perplexity", measure_quality(graph, evaluation_, length_, length_, nullptr, observer).perplexity.value}};
 }
 
 }  // namespace espalier

@@ -22,7 +22,7 @@ class TextTask : public TrainingTask {
   TrainingBatch batch(int64_t index, uint64_t order) override;
   at::Tensor loss(const Graph& graph, const at::Tensor& output, const TrainingBatch& batch) const override;
   std::pair<int64_t, int64_t> hits(const at::Tensor&, const TrainingBatch&) const override { return {0, 0}; }
-  std::map<std::string, double> evaluate(const Graph& graph) override;
+  std::map<std::string, double> evaluate(const Graph& graph, const Observer* observer = nullptr) override;
   std::string unit() const override { return "tokens"; }
 
  private:

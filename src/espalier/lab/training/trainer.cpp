@@ -40,10 +40,10 @@ std::string word_of(double loss) {
 // All plugins' observers as one.
 class JointObserver {
  public:
-  const Observer* of(Plugins& plugins) {
+  const Observer* of(Plugins& plugins, const Observer* (Plugin::*which)() = &Plugin::observer) {
     std::vector<const Observer*> given;
     for (auto& plugin : plugins)
-      if (const Observer* observer = plugin->observer()) given.push_back(observer);
+      if (const Observer* observer = (plugin.get()->*which)()) given.push_back(observer);
     if (given.size() < 2) return given.empty() ? nullptr : given.front();
     joint_.before = [given](NodeId n, const Node& node, std::vector<at::Tensor>& inputs) {
       for (const Observer* one : given)
@@ -284,7 +284,9 @@ class Trainer {
 
   void evaluate() {
     if (options_.evaluate_every == 0) return;
-    for (const auto& [name, value] : training_.task_.evaluate(training_.result(options_.average > 0))) training_.record(name, value);
+    JointObserver lasting;
+    const Observer* observer = lasting.of(plugins_, &Plugin::lasting_observer);
+    for (const auto& [name, value] : training_.task_.evaluate(training_.result(options_.average > 0), observer)) training_.record(name, value);
   }
 
   bool goes_on() {

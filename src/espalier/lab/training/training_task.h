@@ -23,8 +23,8 @@ class TrainingTask {
   virtual at::Tensor loss(const Graph& graph, const at::Tensor& output, const TrainingBatch& batch) const = 0;
   // Right answers (pictures, tokens) and how many there were, for the record.
   virtual std::pair<int64_t, int64_t> hits(const at::Tensor& output, const TrainingBatch& batch) const = 0;
-  // On data held out; empty when there is none. {"accuracy": 0.91}, {"perplexity": 40.2}.
-  virtual std::map<std::string, double> evaluate(const Graph& graph) = 0;
+  // On data held out; empty when there is none. {"accuracy": 0.91}, {"perplexity": 40.2}. The observer, if any, sees every forward.
+  virtual std::map<std::string, double> evaluate(const Graph& graph, const Observer* observer = nullptr) = 0;
   virtual std::string unit() const = 0;  // what speed is counted in: "pictures", "tokens"
 };
 

@@ -119,11 +119,12 @@ TEST(Catalogue, ListsAllSystemsAndTheBaselines) {
   const Json list = catalogue();
   std::map<std::string, int64_t> count;
   for (const auto& entry : list) count[entry.at("status")] += 1;
-  EXPECT_EQ(count["works"] + count["runs"], static_cast<int64_t>(registered_methods().size() + registered_policies().size()));
-  const auto of_a_system = [](const auto* registered) { return std::isdigit(static_cast<unsigned char>(registered->id[0])) != 0; };
-  const auto methods = registered_methods();
-  const auto policies = registered_policies();
-  EXPECT_EQ(count["planned"], 44 - std::count_if(methods.begin(), methods.end(), of_a_system) - std::count_if(policies.begin(), policies.end(), of_a_system));
+  // S2-Attention is a method to train with and a policy to run with: one entry.
+  std::set<std::string> ids;
+  for (const auto* method : registered_methods()) ids.insert(method->id);
+  for (const auto* policy : registered_policies()) ids.insert(policy->id);
+  EXPECT_EQ(count["works"] + count["runs"], static_cast<int64_t>(ids.size()));
+  EXPECT_EQ(count["planned"], 44 - std::count_if(ids.begin(), ids.end(), [](const auto& id) { return std::isdigit(static_cast<unsigned char>(id[0])) != 0; }));
   EXPECT_EQ(catalogue_entry("24").at("status"), "works");
   EXPECT_EQ(catalogue_entry("amp").at("id"), "03-amp");
 }
