@@ -8,11 +8,7 @@
 namespace espalier {
 
 std::vector<int32_t> tokens_of(const std::filesystem::path& data, const Model& model, int64_t limit) {
-  TokenStream stream(data, Tokenizer::load(model.path));
-  std::vector<int32_t> ids;
-  while ((limit == 0 || static_cast<int64_t>(ids.size()) < limit) && stream.next(ids)) {
-  }
-  if (limit > 0 && static_cast<int64_t>(ids.size()) > limit) ids.resize(static_cast<size_t>(limit));
+  std::vector<int32_t> ids = ids_of({data, Tokenizer::load(model.path)}, limit);
   for (int32_t id : ids)
     if (id >= model.vocab_size)
       throw UserError(model.path.string(), "token id of the tokenizer", fmt::format("less than vocab_size {}", model.vocab_size), fmt::format("{}", id));

@@ -3,7 +3,8 @@
 //   outputs, in order, those that there are: class logits [n, classes]; token logits [n, tokens, vocabulary]; without
 //   either hidden states [n, tokens, width]; sentence relation [n, 2], or the pooled first token [n, width] that no
 //   head reads
-// Configuration: Hugging Face's keys. Fresh models have a classifier if num_labels or id2label is stated.
+// Configuration: Hugging Face's keys. Fresh models have a head that predicts tokens, and no pooler, if
+// architectures names one for masked language modelling; else a classifier if num_labels or id2label is stated.
 #include <algorithm>
 
 #include "espalier/core/error.h"
@@ -84,7 +85,7 @@ struct BertFacts {
   BertNames names;
   EncoderFacts encoder;
   int64_t hidden = 0, vocab = 0, positions = 0, types = 0, classes = 0;
-  bool classified = false;
+  bool classified = false, predicts_tokens = false;  // the latter of fresh models
 };
 
 BertNames names_for(const std::string& type, const WeightSource& source) {
@@ -92,6 +93,13 @@ BertNames names_for(const std::string& type, const WeightSource& source) {
   const std::string prefix = type + ".";
   const bool prefixed = source.has(prefix + "embeddings.word_embeddings.weight", true);
   return distilled ? distilbert_names(prefixed ? prefix : "") : bert_names(prefixed ? prefix : "");
+}
+
+bool names_masked_language_model(const Json& config) {
+  const auto named = config.find("architectures");
+  return named != config.end() && named->is_array() && std::any_of(named->begin(), named->end(), [](const Json& name) {
+           return name.is_string() && name.get<std::string>().ends_with("ForMaskedLM");
+         });
 }
 
 BertFacts read_facts(const Json& config, const WeightSource& source) {
@@ -104,7 +112,8 @@ BertFacts read_facts(const Json& config, const WeightSource& source) {
   facts.positions = json_int_or(config, "max_position_embeddings", where, 1, 1 << 20, 512);
   facts.types = type == "bert" ? json_int_or(config, "type_vocab_size", where, 0, 1 << 16, 2) : 0;
   facts.classes = class_count(config, where, 2);
-  facts.classified = source.has("classifier.weight", config.contains("num_labels") || config.contains("id2label"));
+  facts.predicts_tokens = source.is_fresh() && names_masked_language_model(config);
+  facts.classified = source.has("classifier.weight", !facts.predicts_tokens && (config.contains("num_labels") || config.contains("id2label")));
   if (json_string_or(config, "position_embedding_type", where, "absolute") != "absolute")
     throw UserError(where, "position_embedding_type", "absolute", describe(config["position_embedding_type"]));
   if (json_bool_or(config, "sinusoidal_pos_embds", where, false) && source.is_fresh())
@@ -153,12 +162,12 @@ class Bert {
 
   std::vector<ValueId> outputs(ValueId x) {
     std::vector<ValueId> found;
-    const bool pools = !names_.pooler.empty() && b_.source().has(names_.pooler + ".weight", true);
+    const bool pools = !names_.pooler.empty() && b_.source().has(names_.pooler + ".weight", !facts_.predicts_tokens);
     ValueId pooled = x;
     if (pools || facts_.classified || has_module(names_.relation)) pooled = b_.pick("first_token", x, 1, 0);
     if (pools) pooled = b_.activation("pooled", b_.linear(names_.pooler, pooled, free_width(facts_.hidden)), "tanh");
     if (facts_.classified) found.push_back(class_logits(pooled));
-    if (has_module(names_.transform)) found.push_back(token_logits(x));
+    if (b_.source().has(names_.transform + ".weight", facts_.predicts_tokens)) found.push_back(token_logits(x));
     if (found.empty()) found.push_back(x);
     if (has_module(names_.relation)) {
       found.push_back(b_.linear(names_.relation, pooled, free_width(2)));

@@ -186,6 +186,14 @@ bool TokenStream::next(std::vector<int32_t>& ids) {
   return true;
 }
 
+std::vector<int32_t> ids_of(TokenStream stream, int64_t limit) {
+  std::vector<int32_t> ids;
+  while ((limit == 0 || static_cast<int64_t>(ids.size()) < limit) && stream.next(ids)) {
+  }
+  if (limit > 0 && static_cast<int64_t>(ids.size()) > limit) ids.resize(static_cast<size_t>(limit));
+  return ids;
+}
+
 WindowReader::WindowReader(const fs::path& path, std::shared_ptr<const Tokenizer> tokenizer,
                            const WindowOptions& options)
     : stream_(path, std::move(tokenizer), options.add_special_tokens), options_(options) {

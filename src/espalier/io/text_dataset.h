@@ -80,6 +80,9 @@ class TokenStream {
   bool add_special_tokens_;
 };
 
+// All of them, at most `limit` (0: all).
+std::vector<int32_t> ids_of(TokenStream stream, int64_t limit);
+
 struct WindowOptions {
   int64_t window = 0;  // tokens in each
   int64_t stride = 0;  // from the start of one to the start of the next; 0: window

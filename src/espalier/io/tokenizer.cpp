@@ -106,6 +106,14 @@ std::optional<int32_t> Tokenizer::bos_id() const { return pipeline_->special.bos
 std::optional<int32_t> Tokenizer::eos_id() const { return pipeline_->special.eos; }
 std::optional<int32_t> Tokenizer::pad_id() const { return pipeline_->special.pad; }
 std::optional<int32_t> Tokenizer::unk_id() const { return pipeline_->special.unk; }
+
+std::optional<int32_t> Tokenizer::mask_id() const {
+  if (pipeline_->special.mask) return pipeline_->special.mask;
+  for (const char* usual : {"[MASK]", "<mask>"})
+    if (const auto id = token_to_id(usual); id && is_special(*id)) return id;
+  return std::nullopt;
+}
+
 const std::vector<int32_t>& Tokenizer::stop_ids() const { return pipeline_->special.stop; }
 
 StreamDecoder::StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer, bool skip_special_tokens)

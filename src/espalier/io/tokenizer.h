@@ -57,6 +57,7 @@ class Tokenizer {
   std::optional<int32_t> eos_id() const;
   std::optional<int32_t> pad_id() const;
   std::optional<int32_t> unk_id() const;
+  std::optional<int32_t> mask_id() const;  // a special token [MASK] or <mask>, where no file names one
   const std::vector<int32_t>& stop_ids() const;  // every id that ends generation, eos_id() included
 
   // What to copy beside a written checkpoint; empty for from_…().

@@ -19,7 +19,7 @@
 namespace espalier::tok {
 
 struct SpecialIds {
-  std::optional<int32_t> bos, eos, pad, unk;
+  std::optional<int32_t> bos, eos, pad, unk, mask;
   std::vector<int32_t> stop;  // every id that ends generation; contains eos
 };
 

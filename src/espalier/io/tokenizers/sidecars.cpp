@@ -128,6 +128,7 @@ void Sidecars::apply_special_ids(Pipeline& pipeline) const {
   set(pipeline.special.bos, "bos_token");
   set(pipeline.special.pad, "pad_token");
   set(pipeline.special.unk, "unk_token");
+  set(pipeline.special.mask, "mask_token");
   const std::vector<int32_t> ends = set(pipeline.special.eos, "eos_token");
   if (pipeline.special.eos) append_new(pipeline.special.stop, *pipeline.special.eos);
   for (int32_t id : ends) append_new(pipeline.special.stop, id);

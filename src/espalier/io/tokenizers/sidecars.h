@@ -26,7 +26,7 @@ class Sidecars {
   std::vector<std::string> special_contents() const;
   std::vector<AddedToken> added_tokens() const;  // of added_tokens.json
 
-  // Fills in bos, eos, pad, unk and stop: named tokens first, then ids of the configurations. Names and ids outside the
+  // Fills in bos, eos, pad, unk, mask and stop: named tokens first, then ids of the configurations. Names and ids outside the
   // vocabulary are passed over: a model's configuration may speak of a larger one.
   void apply_special_ids(Pipeline& pipeline) const;
   // add_bos_token and add_eos_token, for formats without a post-processor of their own.
