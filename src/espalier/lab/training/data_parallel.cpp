@@ -54,11 +54,17 @@ DataParallelPlace data_parallel_place() {
 DataParallel::DataParallel(const DataParallelPlace& place) : place_(place), group_(make_group(place)) {}
 DataParallel::~DataParallel() = default;
 
+DataParallel::Group& DataParallel::group_of(const at::Tensor& tensor) {
+  if (!tensor.is_cuda()) return *group_;
+  if (!cuda_group_) cuda_group_ = make_cuda_group(place_);
+  return *cuda_group_;
+}
+
 void DataParallel::average(const std::vector<at::Tensor>& tensors) {
   std::vector<at::Tensor> flat;
   for (const auto& tensor : tensors) flat.push_back(tensor.reshape({-1}));
   at::Tensor all = at::cat(flat);
-  group_->sum(all);
+  group_of(all).sum(all);
   all.div_(place_.size);
   int64_t at = 0;
   for (const auto& tensor : tensors) {

@@ -30,8 +30,8 @@ class DataParallel {
   int rank() const { return place_.rank; }
   int size() const { return place_.size; }
 
-  // Each tensor becomes its mean over the processes, in place; they have the same tensors in the same order. UserError
-  // when a process is lost.
+  // Each tensor becomes its mean over the processes, in place; they have the same tensors in the same order, all on one
+  // device: Gloo averages on the processor, NCCL on CUDA. UserError when a process is lost, or without NCCL.
   void average(const std::vector<at::Tensor>& tensors);
   // Every process gets rank 0's bytes.
   std::string from_first(const std::string& bytes);
@@ -41,8 +41,10 @@ class DataParallel {
   class Group;
 
  private:
+  Group& group_of(const at::Tensor& tensor);
+
   DataParallelPlace place_;
-  std::unique_ptr<Group> group_;
+  std::unique_ptr<Group> group_, cuda_group_;  // the latter when the first tensor asks for it
 };
 
 // The first host of Slurm's short form: "node[03-07,9],other" is node03.
