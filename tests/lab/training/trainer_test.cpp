@@ -6,6 +6,7 @@
 
 #include "espalier/lab/torch.h"
 #include "espalier/lab/training/fresh_model.h"
+#include "espalier/lab/training/loss_scaler.h"
 #include "espalier/lab/training/picture_task.h"
 #include "espalier/lab/training/text_task.h"
 #include "tests/lab/training/small_classifier.h"
@@ -358,6 +359,169 @@ TEST(Trainer, ContradictionsAreRefused) {
   refused([](TrainOptions& o) { o.average = 1; }, "average: expected a decay in [0, 1)");
 }
 
+TEST(LossScaler, HalvesAtOnceAndDoublesAfterManyGoodSteps) {
+  LossScaler scaler(1024);
+  EXPECT_FALSE(scaler.update(false));
+  EXPECT_EQ(scaler.scale(), 512);
+  for (int i = 1; i < LossScaler::kInterval; ++i) EXPECT_TRUE(scaler.update(true));
+  EXPECT_EQ(scaler.scale(), 512);
+  LossScaler copy(1);
+  copy.load(scaler.save());
+  for (LossScaler* one : {&scaler, &copy}) {
+    EXPECT_TRUE(one->update(true));
+    EXPECT_EQ(one->scale(), 1024);
+    for (int i = 1; i < LossScaler::kInterval; ++i) one->update(true);
+    EXPECT_FALSE(one->update(false)) << "counting begins again";
+    for (int i = 1; i < LossScaler::kInterval; ++i) one->update(true);
+    EXPECT_EQ(one->scale(), 512);
+  }
+  LossScaler none(0);
+  EXPECT_FALSE(none.active());
+  EXPECT_EQ(none.scale(), 1);
+  EXPECT_TRUE(none.update(false));
+  LossScaler small(LossScaler::kLeast);
+  EXPECT_FALSE(small.exhausted());
+  small.update(false);
+  EXPECT_TRUE(small.exhausted());
+}
+
+// What after_backward sees of one gradient.
+class Gradients : public Plugin {
+ public:
+  std::string id() const override { return "gradients"; }
+  void after_backward(Training& t) override { seen.push_back(t.gradient("c2.w").clone()); }
+  std::vector<at::Tensor> seen;
+};
+
+// Powers of two change no bit of fp32: a scale that overflows at first gives what none gives, in hooks, weights, running
+// statistics and record.
+TEST(Trainer, ScaledLossesGiveTheSameSteps) {
+  const auto trained = [](double scale, Trial& run) {
+    auto gradients = std::make_unique<Gradients>();
+    const Gradients* seen = gradients.get();
+    run.plugins.push_back(std::move(gradients));
+    TrainOptions options = short_options();
+    options.loss_scale = scale;
+    options.clip = 0.05;
+    options.accumulate = 2;
+    TrainResult result = run.train(options);
+    std::erase_if(result.metrics, [](const Metric& metric) { return metric.name == "loss_scale"; });
+    return std::pair(result, seen->seen);
+  };
+  Trial plain, scaled, overflowing;
+  const auto [expected, gradients] = trained(0, plain);
+  for (const auto& [scale, run] : {std::pair(1024.0, &scaled), std::pair(0x1p140, &overflowing)}) {
+    const auto [result, seen] = trained(scale, *run);
+    EXPECT_EQ(values_of(run->graph), values_of(plain.graph)) << scale;
+    ASSERT_EQ(seen.size(), gradients.size());
+    for (size_t i = 0; i < seen.size(); ++i) EXPECT_TRUE(at::equal(seen[i], gradients[i])) << scale << " step " << i;
+    ASSERT_EQ(result.metrics.size(), expected.metrics.size());
+    for (size_t i = 0; i < result.metrics.size(); ++i) EXPECT_EQ(result.metrics[i].value, expected.metrics[i].value) << result.metrics[i].name;
+  }
+}
+
+TEST(Trainer, TheLossScaleIsResumed) {
+  TrainOptions options = short_options();
+  options.loss_scale = 0x1p140;
+  options.checkpoint_every = 2;
+  Trial whole;
+  const TrainResult uninterrupted = whole.train(options);
+  const test::TempDir dir;
+  {
+    Trial cut;
+    cut.plugins.push_back(std::make_unique<Stop>(6));
+    RunDirectory directory(dir / "out", {{"test", 1}}, {});
+    EXPECT_THROW(cut.train(options, &directory), std::runtime_error);
+  }
+  Trial resumed;
+  RunDirectory directory(dir / "out", {{"test", 1}}, {.resume = true});
+  const TrainResult rest = resumed.train(options, &directory);
+  EXPECT_EQ(values_of(resumed.graph), values_of(whole.graph));
+  const auto scale_of = [](const TrainResult& result) {
+    for (auto metric = result.metrics.rbegin(); metric != result.metrics.rend(); ++metric)
+      if (metric->name == "loss_scale") return metric->value;
+    return 0.0;
+  };
+  EXPECT_LT(scale_of(uninterrupted), 0x1p130);
+  EXPECT_EQ(scale_of(rest), scale_of(uninterrupted));
+}
+
+// √0 has a finite value and no finite slope.
+class BadSlope : public Plugin {
+ public:
+  std::string id() const override { return "bad slope"; }
+  at::Tensor extra_loss(Training& t) override { return (t.value("c2.w") * 0).sum().sqrt(); }
+};
+
+TEST(Trainer, GradientsThatNoScaleMakesFiniteEndTheRun) {
+  Trial run;
+  run.plugins.push_back(std::make_unique<BadSlope>());
+  TrainOptions options = short_options();
+  options.loss_scale = 1;
+  ESP_EXPECT_USER_ERROR(run.train(options), "gradients are not finite at step 0, however small the loss scale is; no checkpoint was written");
+}
+
+// Of the outputs of every forward, by operator.
+class Types : public Plugin {
+ public:
+  Types() {
+    observer_.after = [this](NodeId, const Node& node, std::vector<at::Tensor>& outputs) { types[node.op] = outputs[0].scalar_type(); };
+  }
+  std::string id() const override { return "types"; }
+  const Observer* observer() override { return &observer_; }
+  void after_backward(Training& t) override {
+    for (const auto& name : t.trained()) EXPECT_EQ(t.gradient(name).scalar_type(), at::kFloat) << name;
+  }
+  std::map<std::string, at::ScalarType> types;
+
+ private:
+  Observer observer_;
+};
+
+TEST(Trainer, LearnsInBf16) {
+  const auto last_loss = [](TrainPrecision precision, Trial& run) {
+    auto types = std::make_unique<Types>();
+    const Types* seen = types.get();
+    run.plugins.push_back(std::move(types));
+    TrainOptions options = short_options();
+    options.precision = precision;
+    options.report_every = 5;
+    const TrainResult result = run.train(options);
+    const at::ScalarType expected = precision == TrainPrecision::kBf16 ? at::kBFloat16 : at::kFloat;
+    EXPECT_EQ(seen->types.at("Conv"), expected);
+    EXPECT_EQ(seen->types.at("Linear"), expected);
+    EXPECT_EQ(seen->types.at("BatchNorm"), at::kFloat);
+    return std::find_if(result.metrics.rbegin(), result.metrics.rend(), [](const Metric& metric) { return metric.name == "loss"; })->value;
+  };
+  Trial exact, rounded, again;
+  const double fp32 = last_loss(TrainPrecision::kFp32, exact), bf16 = last_loss(TrainPrecision::kBf16, rounded);
+  EXPECT_NE(bf16, fp32);
+  EXPECT_NEAR(bf16, fp32, 0.02 * fp32);
+  EXPECT_EQ(last_loss(TrainPrecision::kBf16, again), bf16);
+  EXPECT_EQ(values_of(again.graph), values_of(rounded.graph));
+  TrainOptions options = short_options();
+  options.precision = TrainPrecision::kFp16;
+  Trial refused;
+  ESP_EXPECT_USER_ERROR(refused.train(options), "training: precision: expected fp32 or bf16 on the processor (fp16 needs --device cuda), found fp16");
+}
+
+TEST(Trainer, LeavesOffOnTheScheduleOfAll) {
+  Trial whole, part;
+  TrainOptions options = short_options();
+  options.average = 0;
+  std::vector<at::Tensor> seen, cut;
+  for (auto [run, into] : {std::pair(&whole, &seen), std::pair(&part, &cut)}) {
+    auto gradients = std::make_unique<Gradients>();
+    const Gradients* kept = gradients.get();
+    run->plugins.push_back(std::move(gradients));
+    if (run == &part) options.stop = 7;
+    EXPECT_EQ(run->train(options).steps_run, run == &part ? 7 : 15);
+    *into = kept->seen;
+  }
+  ASSERT_EQ(cut.size(), 7u);
+  for (size_t i = 0; i < cut.size(); ++i) EXPECT_TRUE(at::equal(cut[i], seen[i])) << i;
+}
+
 TEST(StateStore, AFileHoldsIt) {
   const test::TempDir dir;
   StateStore inner, state;
@@ -393,6 +557,28 @@ TEST(TextTask, LearnsASequence) {
   const TrainResult result = train(model.graph, task, options, none);
   EXPECT_LT(task.evaluate(model.graph).at("perplexity"), 1.5);
   EXPECT_EQ(result.metrics.back().name, "perplexity");
+}
+
+TEST(TextTask, LearnsInBf16) {
+  const auto perplexity = [](TrainPrecision precision) {
+    const test::TempDir dir;
+    write_fresh_llama({.vocab = 12, .hidden = 16, .layers = 2, .heads = 2, .kv_heads = 1, .ffn = 24, .context = 16}, 3, dir.path());
+    Model model = load_model(dir.path());
+    std::vector<int32_t> tokens;
+    for (int i = 0; i < 400; ++i) tokens.push_back(i * i % 12);
+    TextTask task(model.graph, tokens, 8, 4, 1, {{tokens.begin(), tokens.begin() + 8}});
+    TrainOptions options;
+    options.steps = 40;
+    options.optimiser = OptimiserKind::kAdamW;
+    options.learning_rate = 0.01;
+    options.precision = precision;
+    Plugins none;
+    train(model.graph, task, options, none);
+    return task.evaluate(model.graph).at("perplexity");
+  };
+  const double fp32 = perplexity(TrainPrecision::kFp32), bf16 = perplexity(TrainPrecision::kBf16);
+  EXPECT_NE(bf16, fp32);
+  EXPECT_NEAR(bf16, fp32, 0.05 * fp32);
 }
 
 TEST(TextBatches, AreTheSameHoweverTheyAreReached) {

@@ -4,6 +4,17 @@
 
 namespace espalier {
 namespace {
+
+// By the functions of a number of dims: mixed precision knows these, not at::convolution beneath them.
+at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const WindowArgs& window,
+                       const std::vector<int64_t>& pads, int64_t groups) {
+  switch (x.dim()) {
+    case 3: return at::conv1d(x, weight, bias, window.strides, pads, window.dilations, groups);
+    case 4: return at::conv2d(x, weight, bias, window.strides, pads, window.dilations, groups);
+    default: return at::conv3d(x, weight, bias, window.strides, pads, window.dilations, groups);
+  }
+}
+
 const RegisterKernel registered("Conv", [](const KernelContext& c) -> std::vector<at::Tensor> {
   const WindowArgs window = window_args(c);
   at::Tensor x = c.inputs[0];
@@ -12,8 +23,8 @@ const RegisterKernel registered("Conv", [](const KernelContext& c) -> std::vecto
     x = pad_spatial(x, window.pads, 0);
     std::fill(pads.begin(), pads.end(), 0);
   }
-  return {at::convolution(x, c.param("weight"), c.optional_param("bias"), window.strides, pads, window.dilations,
-                          /*transposed=*/false, std::vector<int64_t>(pads.size(), 0), c.node.integer_or("group", 1))};
+  return {convolution(x, c.param("weight"), c.optional_param("bias"), window, pads, c.node.integer_or("group", 1))};
 });
+
 }  // namespace
 }  // namespace espalier

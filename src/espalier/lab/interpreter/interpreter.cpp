@@ -4,6 +4,7 @@
 #include <map>
 
 #include "espalier/core/error.h"
+#include "espalier/graph/node_kinds.h"
 #include "espalier/lab/tensor_bridge.h"
 #include "espalier/lab/torch.h"
 
@@ -13,6 +14,14 @@ std::map<std::string, Kernel>& kernels() {
   static std::map<std::string, Kernel> registry;
   return registry;
 }
+
+// Under mixed precision statistics and exponentials are of fp32 numbers.
+void widen(const Node& node, std::vector<at::Tensor>& inputs) {
+  if (!is_norm(node) && node.op != "Softmax") return;
+  for (at::Tensor& input : inputs)
+    if (input.scalar_type() == at::kHalf || input.scalar_type() == at::kBFloat16) input = input.to(at::kFloat);
+}
+
 }  // namespace
 
 RegisterKernel::RegisterKernel(const std::string& op, Kernel kernel) { kernels()[op] = kernel; }
@@ -55,6 +64,7 @@ void Interpreter::run(Environment& values, NodeId first, NodeId last, const Obse
     std::vector<at::Tensor> inputs;
     for (ValueId input : node.inputs) inputs.push_back(values.at(input));
     if (observer && observer->before) observer->before(n, node, inputs);
+    widen(node, inputs);
     auto outputs = (*kernels_[static_cast<size_t>(n)])({node, inputs, parameter, cache, cache ? cache->length : 0, batch_momentum_});
     if (observer && observer->after) observer->after(n, node, outputs);
     for (size_t i = 0; i < outputs.size(); ++i) values[node.outputs[i]] = std::move(outputs[i]);

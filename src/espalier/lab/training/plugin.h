@@ -36,6 +36,7 @@ struct TrainingBatch {
   // Mixed pictures have two labels: the loss is share · loss(targets) + (1 - share) · loss(others). Undefined: one.
   at::Tensor others;
   double share = 1;
+  at::Tensor weights = {};  // of next tokens, in their shape: the loss is the sum by these; undefined: the mean
 };
 
 class Plugin {

@@ -41,6 +41,7 @@ TrainingBatch TextTask::batch(int64_t index, uint64_t order) {
 
 at::Tensor TextTask::loss(const Graph&, const at::Tensor& output, const TrainingBatch& batch) const {
   const at::Tensor logits = output.flatten(0, 1);
+  if (batch.weights.defined()) return (at::cross_entropy_loss(logits, batch.targets.flatten(), {}, at::Reduction::None) * batch.weights.flatten()).sum();
   if (!teacher_) return at::cross_entropy_loss(logits, batch.targets.flatten());
   const at::Tensor target = teacher_->log_probabilities(batch.inputs);
   return (target.exp() * (target - at::log_softmax(logits, -1))).sum(-1).mean();

@@ -14,7 +14,9 @@
 #include "espalier/lab/criteria/masks.h"
 #include "espalier/lab/repair/bool_mask.h"
 #include "espalier/lab/torch.h"
+#include "espalier/lab/training/autocast.h"
 #include "espalier/lab/training/data_parallel.h"
+#include "espalier/lab/training/loss_scaler.h"
 #include "espalier/lab/training/optimiser.h"
 
 namespace espalier {
@@ -76,6 +78,8 @@ void check_train_options(const TrainOptions& options) {
   if (options.epochs < 0 || options.steps < 0 || options.epochs + options.steps == 0)
     throw UserError("training", "epochs and steps", "a positive number of at least one of them",
                     fmt::format("{} and {}", options.epochs, options.steps));
+  if (options.stop < 0) bad("stop", "a number of steps from 0 on", static_cast<double>(options.stop));
+  if (!(options.loss_scale >= 0)) bad("loss scale", "a number from 0 on", options.loss_scale);
   if (options.accumulate < 1) bad("accumulate", "at least 1", static_cast<double>(options.accumulate));
   if (!(options.learning_rate > 0)) bad("lr", "a positive number", options.learning_rate);
   if (!(options.momentum >= 0 && options.momentum < 1)) bad("momentum", "a number in [0, 1)", options.momentum);
@@ -133,8 +137,9 @@ class Trainer {
  public:
   Trainer(const Graph& graph, TrainingTask& task, const TrainOptions& options, Plugins& plugins,
           const std::map<std::string, WeightMask>& masks, const TrainHooks& hooks)
-      : options_(options), plugins_(plugins), hooks_(hooks), training_(graph, task, options) {
+      : options_(options), plugins_(plugins), hooks_(hooks), training_(graph, task, options), scaler_(options.loss_scale) {
     check_plugins(plugins);
+    check_precision(options.precision, device());
     if (options.warmup >= training_.steps_ && options.warmup > 0)
       throw UserError("training", "warmup", fmt::format("fewer steps than the run's {}", training_.steps_), fmt::format("{}", options.warmup));
     for (const auto& [name, mask] : masks) training_.set_mask(name, bool_mask(mask));
@@ -146,9 +151,9 @@ class Trainer {
   void run() {
     const std::string unit = "step";
     do {
-      Progress progress("training", training_.steps_, unit);
+      Progress progress("training", end(), unit);
       progress.advance(training_.step_);
-      while (training_.step_ < training_.steps_) {
+      while (training_.step_ < end()) {
         check_interrupted();
         if (hooks_.parallel) {
           step_together();
@@ -176,21 +181,36 @@ class Trainer {
   }
 
  private:
+  int64_t end() const { return options_.stop > 0 ? std::min(options_.stop, training_.steps_) : training_.steps_; }
+
+  c10::DeviceType device() const {
+    return training_.names_.empty() ? at::kCPU : training_.entry(training_.names_.front()).value.device().type();
+  }
+
   // When a process is lost the weights are still those of the step before, but running statistics have moved on.
   void step_together() {
-    std::vector<at::Tensor> before;
-    for (const auto& [name, value] : training_.statistics_) before.push_back(value.clone());
+    const auto before = statistics();
     try {
       step();
     } catch (const UserError& error) {
       if (hooks_.run && !updated_) {
         training_.in_step_ = false;
-        for (size_t i = 0; i < before.size(); ++i) training_.statistics_[i].second.copy_(before[i]);
+        set_statistics(before);
         checkpoint();
         user_error("{}; the checkpoint of step {} was written, --resume goes on from it", error.what(), training_.steps_run_);
       }
       throw;
     }
+  }
+
+  std::vector<at::Tensor> statistics() const {
+    std::vector<at::Tensor> values;
+    for (const auto& [name, value] : training_.statistics_) values.push_back(value.clone());
+    return values;
+  }
+
+  void set_statistics(const std::vector<at::Tensor>& values) {
+    for (size_t i = 0; i < values.size(); ++i) training_.statistics_[i].second.copy_(values[i]);
   }
 
   // Gradients, running statistics and the loss become their means over the processes.
@@ -199,7 +219,7 @@ class Trainer {
     for (const auto& name : training_.names_)
       if (const at::Tensor gradient = training_.gradient(name); gradient.defined()) tensors.push_back(gradient);
     for (const auto& [name, value] : training_.statistics_) tensors.push_back(value);
-    tensors.push_back(at::full({1}, loss, at::kFloat));
+    tensors.push_back(at::full({1}, loss, at::TensorOptions(at::kFloat).device(device())));
     at::NoGradGuard no_gradients;
     hooks_.parallel->average(tensors);
     return tensors.back().item<double>();
@@ -208,7 +228,7 @@ class Trainer {
   TrainingBatch share_of(TrainingBatch batch) const {
     if (!hooks_.parallel) return batch;
     const int64_t rows = batch.inputs.size(0) / hooks_.parallel->size(), first = rows * hooks_.parallel->rank();
-    for (at::Tensor* tensor : {&batch.inputs, &batch.targets, &batch.others})
+    for (at::Tensor* tensor : {&batch.inputs, &batch.targets, &batch.others, &batch.weights})
       if (tensor->defined()) *tensor = tensor->narrow(0, first, rows);
     return batch;
   }
@@ -216,17 +236,11 @@ class Trainer {
   void step() {
     updated_ = false;
     training_.in_step_ = true;
-    training_.optimiser_->clear_gradients();
-    const Observer* observer = nullptr;
-    double loss = 0;
-    for (int64_t i = 0; i < options_.accumulate; ++i) {
-      TrainingBatch batch = share_of(training_.task_.batch(training_.step_ * options_.accumulate + i, training_.data_order_));
-      for (auto& plugin : plugins_) plugin->on_batch(training_, batch);
-      if (i == 0) observer = joint_.of(plugins_);
-      loss += forward_and_backward(batch, observer);
+    if (scaler_.active()) {
+      scaled_gradients();
+    } else {
+      gradients();
     }
-    training_.last_loss_ = loss / static_cast<double>(options_.accumulate);
-    if (hooks_.parallel) training_.last_loss_ = average(training_.last_loss_);
     if (options_.clip > 0) training_.clip_gradients();
     for (auto& plugin : plugins_) plugin->after_backward(training_);
     training_.mask_gradients();
@@ -241,9 +255,50 @@ class Trainer {
     ++training_.steps_run_;
   }
 
+  // Of the step's batches; scaled as the loss is.
+  void gradients() {
+    training_.optimiser_->clear_gradients();
+    const Observer* observer = nullptr;
+    double loss = 0;
+    for (int64_t i = 0; i < options_.accumulate; ++i) {
+      TrainingBatch batch = share_of(training_.task_.batch(training_.step_ * options_.accumulate + i, training_.data_order_));
+      for (auto& plugin : plugins_) plugin->on_batch(training_, batch);
+      if (i == 0) observer = joint_.of(plugins_);
+      loss += forward_and_backward(batch, observer);
+    }
+    training_.last_loss_ = loss / static_cast<double>(options_.accumulate);
+    if (hooks_.parallel) training_.last_loss_ = average(training_.last_loss_);
+  }
+
+  // Gradients that overflow under the scale are thrown away, and the step is begun again with a smaller one, so that no
+  // method misses the step that it waits for.
+  void scaled_gradients() {
+    const auto before = statistics();
+    const std::tuple counts(hits_, seen_, items_);
+    for (gradients(); !scaler_.update(unscale()); gradients()) {
+      if (scaler_.exhausted())
+        user_error("training: the gradients are not finite at step {}, however small the loss scale is; {}", training_.step_, last_checkpoint());
+      set_statistics(before);
+      std::tie(hits_, seen_, items_) = counts;
+    }
+  }
+
+  // True when all are finite.
+  bool unscale() {
+    at::NoGradGuard no_gradients;
+    at::Tensor finite = at::ones({}, at::TensorOptions(at::kBool).device(device()));
+    for (const auto& name : training_.names_) {
+      at::Tensor gradient = training_.gradient(name);
+      if (!gradient.defined()) continue;
+      gradient.mul_(1 / scaler_.scale());
+      finite = finite.logical_and(at::isfinite(gradient).all());
+    }
+    return finite.item<bool>();
+  }
+
   double forward_and_backward(const TrainingBatch& batch, const Observer* observer) {
     training_.batch_ = batch;
-    const at::Tensor output = training_.output_ = training_.interpreter_->forward(batch.inputs, observer);
+    const at::Tensor output = training_.output_ = forward(batch.inputs, observer);
     training_.loss_ = training_.task_.loss(training_.graph_, output, batch);
     at::Tensor total = training_.loss_;
     for (auto& plugin : plugins_)
@@ -251,6 +306,7 @@ class Trainer {
     const double value = training_.loss_.item<double>();
     if (!std::isfinite(value) || !std::isfinite(total.item<double>())) not_finite(batch, observer, value);
     if (options_.accumulate > 1) total = total / static_cast<double>(options_.accumulate);
+    if (scaler_.active()) total = total * scaler_.scale();
     total.backward();
     training_.output_ = at::Tensor();
     const auto [hits, seen] = training_.task_.hits(output.detach(), batch);
@@ -258,6 +314,16 @@ class Trainer {
     seen_ += seen;
     items_ += batch.targets.numel();
     return value;
+  }
+
+  // In the precision asked for; what comes out is fp32.
+  at::Tensor forward(const at::Tensor& inputs, const Observer* observer) const {
+    const Autocast autocast(options_.precision, device());
+    return training_.interpreter_->forward(inputs, observer).to(at::kFloat);
+  }
+
+  std::string last_checkpoint() const {
+    return last_checkpoint_ ? fmt::format("the last checkpoint is of step {}", *last_checkpoint_) : "no checkpoint was written";
   }
 
   [[noreturn]] void not_finite(const TrainingBatch& batch, const Observer* observer, double loss) {
@@ -270,10 +336,9 @@ class Trainer {
       for (const auto& output : outputs)
         if (first.empty() && output.is_floating_point() && !at::isfinite(output).all().item<bool>()) first = node.name;
     };
-    training_.interpreter_->forward(batch.inputs, &watch);
+    forward(batch.inputs, &watch);
     const std::string where = first.empty() ? "every layer's output is finite" : "the first layer whose output is not finite is " + first;
-    const std::string kept = last_checkpoint_ ? fmt::format("the last checkpoint is of step {}", *last_checkpoint_) : "no checkpoint was written";
-    user_error("training: the loss became {} at step {}; {}; {}", word_of(loss), training_.step_, where, kept);
+    user_error("training: the loss became {} at step {}; {}; {}", word_of(loss), training_.step_, where, last_checkpoint());
   }
 
   void end_epoch() {
@@ -297,7 +362,7 @@ class Trainer {
 
   bool report_due() const {
     return training_.step_ % options_.report_every == 0 || training_.step_ % training_.steps_an_epoch() == 0 ||
-           training_.step_ == training_.steps_;
+           training_.step_ == end();
   }
 
   std::string report() {
@@ -307,6 +372,7 @@ class Trainer {
     if (seen_ > 0) training_.record("hit_rate", hit_rate);
     if (options_.schedule != RateSchedule::kConstant) training_.record("lr", learning_rate_at(options_, training_.step_ - 1, training_.steps_));
     if (const double density = training_.density(); density < 1) training_.record("density", density);
+    if (scaler_.active()) training_.record("loss_scale", scaler_.scale());
     if (hooks_.on_report)
       hooks_.on_report({training_.step_, training_.steps_, (training_.step_ - 1) / training_.steps_an_epoch() + 1, loss, hit_rate,
                         static_cast<double>(items_) / seconds_since(since_)});
@@ -318,7 +384,7 @@ class Trainer {
   }
 
   bool checkpoint_due() const {
-    if (!hooks_.run || training_.step_ == training_.steps_) return false;
+    if (!hooks_.run || training_.step_ == end()) return false;
     return options_.checkpoint_every > 0 ? training_.steps_run_ % options_.checkpoint_every == 0
                                          : seconds_since(checkpointed_) >= kCheckpointSeconds;
   }
@@ -331,6 +397,7 @@ class Trainer {
       plugin->save(own);
       state.put("plugin " + plugin->id(), own);
     }
+    if (scaler_.active()) state.values["loss scale"] = scaler_.save();
     state.values["report"] = {loss_sum_, reported_steps_, hits_, seen_};
     const std::string name = fmt::format("checkpoint-{}.safetensors", training_.steps_run_);
     state.save(hooks_.run->work() / name);
@@ -365,6 +432,7 @@ class Trainer {
   void load(const StateStore& state) {
     training_.load(state);
     for (auto& plugin : plugins_) plugin->load(state.part("plugin " + plugin->id()));
+    if (scaler_.active()) scaler_.load(state.values.at("loss scale"));
     const Json& report = state.values.at("report");
     loss_sum_ = report.at(0).get<double>();
     reported_steps_ = report.at(1).get<int64_t>();
@@ -377,6 +445,7 @@ class Trainer {
   Plugins& plugins_;
   const TrainHooks& hooks_;
   Training training_;
+  LossScaler scaler_;
   JointObserver joint_;
   double loss_sum_ = 0;
   int64_t reported_steps_ = 0, hits_ = 0, seen_ = 0, items_ = 0;

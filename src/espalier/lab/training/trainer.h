@@ -21,6 +21,7 @@ class DataParallel;  // data_parallel.h
 
 enum class OptimiserKind { kSgd, kAdam, kAdamW };
 enum class RateSchedule { kConstant, kCosine, kLinear, kSteps };
+enum class TrainPrecision { kFp32, kBf16, kFp16 };
 
 // Settings of the parameters whose names match a pattern ("layers.*.bias"); the first that matches counts.
 struct GroupSettings {
@@ -31,6 +32,7 @@ struct GroupSettings {
 
 struct TrainOptions {
   int64_t epochs = 0, steps = 0;  // how long; both: what ends first
+  int64_t stop = 0;               // leave off after so many of these steps, on the schedule of all; 0: never
   int64_t accumulate = 1;         // batches whose gradients are averaged for a step
   OptimiserKind optimiser = OptimiserKind::kSgd;
   double learning_rate = 0.1;
@@ -48,6 +50,8 @@ struct TrainOptions {
   double clip = 0;                               // greatest L2 norm of all gradients; 0: none
   double average = 0;                            // decay of a moving average of the weights, which is the result; 0: none
   double batch_momentum = 0.1;                   // of batch norms' running statistics
+  TrainPrecision precision = TrainPrecision::kFp32;  // of the forward; weights, gradients and optimiser are fp32
+  double loss_scale = 0;                         // what losses are multiplied by at first (loss_scaler.h); 0: never
   uint64_t seed = 0;
   int64_t report_every = 50;      // steps; and at the end of epochs
   int64_t evaluate_every = 1;     // epochs, and at the end; 0: never
