@@ -12,7 +12,10 @@ namespace {
 
 // Two convolutions of 3 x 3 at 6 x 6 and, with stride 2, 3 x 3; a Linear: norms, activations and biases are free.
 TEST(RethinkingValue, CountsMultiplyAddsOfLayersAlone) {
-  EXPECT_EQ(layer_multiply_adds(test::small_classifier()), 4 * 3 * 9 * 36 + 5 * 4 * 9 * 9 + 3 * 5);
+  const int64_t layers = 4 * 3 * 9 * 36 + 5 * 4 * 9 * 9 + 3 * 5;
+  EXPECT_EQ(layer_multiply_adds(test::small_classifier()), layers);
+  // A norm and an activation behind each convolution, and the classifier's bias.
+  EXPECT_EQ(layer_multiply_adds(test::small_classifier(), Counted::kAll), layers + 2 * 4 * 36 + 2 * 5 * 9 + 3);
 }
 
 TEST(RethinkingValue, BudgetsByHand) {

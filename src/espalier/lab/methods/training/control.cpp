@@ -5,7 +5,6 @@
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
 #include "espalier/graph/operator.h"
-#include "espalier/lab/methods/training/rethinking_value.h"
 #include "espalier/lab/training/fresh_model.h"
 #include "espalier/lab/training/fresh_weights.h"
 
@@ -16,10 +15,10 @@ constexpr double kCap = 2;
 constexpr int64_t kFinetuneShare = 4;       // a quarter: 40 of 160 epochs
 constexpr double kFinetuneRate = 1.0 / 100;  // the rate after two drops
 
-int64_t multiply_adds(const Model& model) {
+int64_t multiply_adds(const Model& model, Counted counted) {
   Graph graph = model.graph.clone();
   infer_shapes(graph, costing_shapes(model));
-  return layer_multiply_adds(graph);
+  return layer_multiply_adds(graph, counted);
 }
 
 void check_pair(const Model& dense, const Model& pruned) {
@@ -40,9 +39,9 @@ Json ControlPlan::to_json(const std::string& control) const {
   return {{"arm", control}, {"dense multiply-adds", dense_macs}, {"multiply-adds", pruned_macs}, {"epochs", epochs}, {"steps", steps}, {"share of the dense training", share}};
 }
 
-ControlPlan plan_control(const std::string& control, const Model& dense, const Model& pruned, TrainOptions& options) {
+ControlPlan plan_control(const std::string& control, const Model& dense, const Model& pruned, TrainOptions& options, Counted counted) {
   check_pair(dense, pruned);
-  ControlPlan plan{control != "finetune", multiply_adds(dense), multiply_adds(pruned), 0, 0, 1};
+  ControlPlan plan{control != "finetune", multiply_adds(dense, counted), multiply_adds(pruned, counted), 0, 0, 1};
   if (plan.pruned_macs == plan.dense_macs)
     inform("control: both models have {} multiply-adds (masks save none of them), so equal budgets are equal epochs", plan.dense_macs);
   const int64_t before = options.steps > 0 ? options.steps : options.epochs;

@@ -7,6 +7,7 @@
 
 #include "espalier/core/json.h"
 #include "espalier/families/family.h"
+#include "espalier/lab/methods/training/rethinking_value.h"
 #include "espalier/lab/training/trainer.h"
 
 namespace espalier {
@@ -23,7 +24,8 @@ struct ControlPlan {
 // the control's: finetune takes a quarter of the epochs (steps) at a hundredth of the rate, constant; scratch-e all as they
 // are; scratch-b as many as cost what the dense training does, at most twice as many (uncapped: any number).
 // UserError: models that are no dense one and its cut.
-ControlPlan plan_control(const std::string& control, const Model& dense, const Model& pruned, TrainOptions& options);
+ControlPlan plan_control(const std::string& control, const Model& dense, const Model& pruned, TrainOptions& options,
+                         Counted counted = Counted::kLayers);
 
 // Initial weights as the study has them: He's normal by the outputs for classifiers of pictures.
 void initialise_control(Model& model, uint64_t seed);

@@ -1,10 +1,12 @@
 #include "espalier/lab/methods/training/rethinking_value.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <fstream>
 
 #include "espalier/core/assets.h"
+#include "espalier/core/choice.h"
 #include "espalier/core/error.h"
 #include "espalier/core/ranking.h"
 #include "espalier/graph/node_kinds.h"
@@ -18,8 +20,10 @@
 #include "espalier/lab/methods/study.h"
 #include "espalier/lab/methods/training/control.h"
 #include "espalier/lab/methods/training/picture_training.h"
+#include "espalier/lab/methods/training/scale_pruning.h"
 #include "espalier/lab/tensor_bridge.h"
 #include "espalier/lab/torch.h"
+#include "espalier/lab/training/fresh_weights.h"
 #include "espalier/lab/training/picture_task.h"
 #include "espalier/lab/training/small_networks.h"
 
@@ -42,11 +46,15 @@ Spread spread_of(const std::vector<double>& values) {
 
 }  // namespace
 
-int64_t layer_multiply_adds(const Graph& graph) {
+int64_t layer_multiply_adds(const Graph& graph, Counted counted) {
   double flops = 0;
-  for (const auto& node : graph.nodes)
+  int64_t others = 0;
+  for (const auto& node : graph.nodes) {
     if (is_matrix_layer(node)) flops += cost_of(graph, node).flops;
-  return std::llround(flops / 2);
+    const bool one_each = is_matrix_layer(node) ? node.has_param("bias") : is_norm(node) || node.op == "Activation";
+    if (one_each && counted == Counted::kAll) others += element_count(graph.values[static_cast<size_t>(node.outputs[0])].shape);
+  }
+  return std::llround(flops / 2) + others;
 }
 
 int64_t scratch_b_epochs(int64_t epochs, int64_t dense_macs, int64_t pruned_macs, std::optional<double> cap) {
@@ -118,22 +126,41 @@ void cut_by_l1(Graph& graph, double share) {
   cut(graph, coupling, cuts_without(coupling, gone));
 }
 
-struct ControlRun {
-  ControlPlan plan;
-  double accuracy = 0;  // percent, after the last epoch
+struct ControlSettings {
+  int64_t batch = 64;
+  Counted counted = Counted::kLayers;
+  InitialWeights initial{.fan_out = true};
+  bool every_epoch = false;  // measures after each, for the best
 };
 
-// Trains a copy of the pruned model as the arm says; `dense_options` are the dense model's.
+struct ControlRun {
+  ControlPlan plan;
+  double accuracy = 0, best = 0;  // percent: after the last epoch, after any
+  double multiply_adds = 0;       // of all forwards of the training
+  double seconds = 0;
+};
+
+double best_accuracy(const TrainResult& result, double last) {
+  for (const Metric& metric : result.metrics)
+    if (metric.name == "accuracy") last = std::max(last, 100 * metric.value);
+  return last;
+}
+
+// Trains a copy of the pruned model as the arm says; `options` are the dense model's.
 ControlRun run_control(const std::string& arm, const Model& dense, const Model& pruned, const ImageDataset& train_set, const ImageDataset& test_set,
-                       TrainOptions options, int64_t batch, const std::map<std::string, WeightMask>& masks = {}) {
+                       TrainOptions options, const ControlSettings& settings) {
+  const auto begin = std::chrono::steady_clock::now();
   Model model = copy_of(pruned);
-  ControlRun run{plan_control(arm, dense, pruned, options), 0};
-  if (run.plan.fresh) initialise_control(model, options.seed);
-  PictureTask task(model.graph, train_set, {}, model.image, {.batch = batch, .seed = options.seed});
-  options.evaluate_every = 0;
+  ControlRun run{plan_control(arm, dense, pruned, options, settings.counted)};
+  if (run.plan.fresh) initialise_weights(model.graph, options.seed, settings.initial);
+  PictureTask task(model.graph, train_set, {}, model.image, {.batch = settings.batch, .seed = options.seed}, settings.every_epoch ? &test_set : nullptr);
+  options.evaluate_every = settings.every_epoch;
   Plugins none;
-  train(model.graph, task, options, none, masks);
+  const TrainResult result = train(model.graph, task, options, none);
   run.accuracy = 100 * measure_accuracy(model.graph, test_set, model.image).top1.value;
+  run.best = best_accuracy(result, run.accuracy);
+  run.multiply_adds = static_cast<double>(run.plan.pruned_macs) * static_cast<double>(result.steps_run * settings.batch);
+  run.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return run;
 }
 
@@ -141,87 +168,155 @@ Json verdict_json(const ControlVerdict& verdict) {
   return {{"difference", verdict.difference}, {"standard error", verdict.standard_error}, {"verdict", verdict.text}};
 }
 
+std::vector<std::string> arms_of(const StudyJob& job) {
+  static const std::vector<std::string> kArms{"finetune", "scratch-e", "scratch-b"};
+  std::vector<std::string> arms;
+  const std::string list = job.text("arms");
+  for (size_t begin = 0; begin <= list.size();) {
+    const size_t end = std::min(list.find(',', begin), list.size());
+    arms.push_back(list.substr(begin, end - begin));
+    if (!std::count(kArms.begin(), kArms.end(), arms.back()))
+      throw UserError(kId, "option arms", fmt::format("{}, with commas between", fmt::join(kArms, ", ")), "'" + printable(arms.back()) + "'");
+    begin = end + 1;
+  }
+  return arms;
+}
+
+ControlSettings settings_of(const StudyJob& job) {
+  constexpr std::pair<const char*, Counted> kCounts[] = {{"layers", Counted::kLayers}, {"all", Counted::kAll}};
+  constexpr std::pair<const char*, bool> kFans[] = {{"fan_out", true}, {"fan_in", false}};
+  const auto where = [](const char* option) { return fmt::format("{}: option {}", kId, option); };
+  ControlSettings settings{.batch = job.integer("batch", 1, 65536), .every_epoch = true};
+  settings.counted = choice_from_name(where("count"), job.text("count"), kCounts);
+  settings.initial = {choice_from_name(where("init"), job.text("init"), kFans), job.real("norm_scale", 0, 1e3)};
+  return settings;
+}
+
 // Every arm with every seed, and what follows.
 Json run_arms(StudyJob& job) {
   const Model& dense = job.model();
   if (!job.has("pruned")) user_error("study {}: option pruned: missing: the model that was cut from {}", kId, dense.path.string());
   if (dense.task != Task::kImages) user_error("study {}: {} is no classifier of pictures; train --control takes others, one run at a time", kId, dense.path.string());
+  const std::vector<std::string> arms = arms_of(job);
+  const ControlSettings settings = settings_of(job);
   const Model pruned = load_model(resolve_model(job.text("pruned")));
   const auto train_set = ImageDataset::open(resolve_data(job.data().empty() ? kEmbeddedPictures : job.data()));
   const auto test_set = ImageDataset::open(resolve_data(job.has("eval") ? job.text("eval") : kEmbeddedTestPictures));
   TrainOptions options;
   options.epochs = job.integer("epochs", 1, 1 << 20);
   options.learning_rate = job.real("lr", 1e-9, 1e3), options.weight_decay = 1e-4, options.schedule = RateSchedule::kSteps;
-  const std::string longer = job.text("cap") == "none" ? "scratch-b-uncapped" : "scratch-b";
+  const int64_t seeds = job.integer("seeds", 2, 1000);
   std::map<std::string, std::vector<double>> accuracy;
   std::ofstream lines(job.out() / "runs.jsonl");
   Json rows = Json::array();
-  for (const std::string& arm : {std::string("finetune"), std::string("scratch-e"), longer}) {
+  int64_t dense_macs = 0;
+  for (const std::string& arm : arms) {
     ControlRun last;
-    for (int64_t seed = 0; seed < job.integer("seeds", 2, 1000); ++seed) {
+    for (int64_t seed = 0; seed < seeds; ++seed) {
       options.seed = job.seed() + static_cast<uint64_t>(seed);
-      last = run_control(arm, dense, pruned, *train_set, *test_set, options, job.integer("batch", 1, 65536));
+      last = run_control(arm == "scratch-b" && job.text("cap") == "none" ? "scratch-b-uncapped" : arm, dense, pruned, *train_set, *test_set, options, settings);
       accuracy[arm].push_back(last.accuracy);
       Json line = last.plan.to_json(arm);
-      line["seed"] = options.seed, line["accuracy"] = last.accuracy;
+      line.update({{"seed", options.seed}, {"accuracy", last.accuracy}, {"best accuracy", last.best}, {"training multiply-adds", last.multiply_adds}, {"seconds", last.seconds}});
       lines << line.dump() << "\n";
     }
     const Spread spread = spread_of(accuracy[arm]);
+    dense_macs = last.plan.dense_macs;
     rows.push_back({arm, spread.mean, std::sqrt(spread.variance), pruned.graph.parameter_count(), last.plan.pruned_macs, last.plan.epochs, last.plan.share});
   }
-  const ControlVerdict verdict = control_verdict(accuracy[longer], accuracy["finetune"], job.real("margin", 0, 100));
   const double before = 100 * measure_accuracy(dense.graph, *test_set, dense.image).top1.value;
-  rows.push_back({"dense", before, nullptr, dense.graph.parameter_count(), layer_multiply_adds(dense.graph), options.epochs, 1});
-  return {{"tables", {{"arms", {{"columns", {"arm", "accuracy", "deviation", "params", "multiply-adds", "epochs", "share of the dense training"}}, {"rows", rows}}}}},
-          {"verdict", verdict_json(verdict)},
-          {"summary", fmt::format("scratch-b is {:+.2f} points from fine-tuning (standard error {:.2f}): {}", verdict.difference, verdict.standard_error, verdict.text)}};
+  rows.push_back({"dense", before, nullptr, dense.graph.parameter_count(), dense_macs, options.epochs, 1});
+  Json result = {{"tables", {{"arms", {{"columns", {"arm", "accuracy", "deviation", "params", "multiply-adds", "epochs", "share of the dense training"}}, {"rows", rows}}}}},
+                 {"summary", "without both finetune and scratch-b there is no verdict"}};
+  if (!accuracy.count("finetune") || !accuracy.count("scratch-b")) return result;
+  const ControlVerdict verdict = control_verdict(accuracy["scratch-b"], accuracy["finetune"], job.real("margin", 0, 100));
+  result["verdict"] = verdict_json(verdict);
+  result["summary"] = fmt::format("scratch-b is {:+.2f} points from fine-tuning (standard error {:.2f}): {}", verdict.difference, verdict.standard_error, verdict.text);
+  return result;
 }
 
 const RegisterStudy study({.id = kId,
                            .summary = "is a pruned classifier better than its shape trained from scratch? Arms with equal budgets, seeds, a verdict",
                            .options = {{"pruned", "text", "", "MODEL", "the model that was cut from MODEL"},
                                        {"eval", "text", "", "DATA", "held-out pictures; empty: the embedded ones"},
+                                       {"arms", "text", "finetune,scratch-e,scratch-b", "of these, with commas between", "what is trained; a verdict needs the first and the last"},
                                        {"seeds", "int", "5", "at least 2", "runs of every arm"},
                                        {"epochs", "int", "160", "> 0", "of the dense model's training"},
                                        {"lr", "real", "0.1", "> 0", "its rate, which falls to a tenth at a half and at three quarters"},
                                        {"batch", "int", "64", "> 0", "pictures"},
                                        {"cap", "text", "2", "2, none", "scratch-b takes at most so many times the epochs"},
+                                       {"init", "text", "fan_out", "fan_out, fan_in", "initial weights: He's normal by the outputs or the inputs"},
+                                       {"norm_scale", "real", "1", "from 0", "initial scale of batch norms; the released networks' is 0.5"},
+                                       {"count", "text", "layers", "layers, all", "multiply-adds: of layers, or one more a value for biases, norms and activations"},
                                        {"margin", "real", "0.2", "from 0", "points that scratch may be worse and still count as equal"}},
                            .run = run_arms});
 
-Reproduction reproduce(ReproduceContext& context) {
-  constexpr uint64_t kSeeds = 3;
-  const auto train_set = ImageDataset::open(context.vision_train), test_set = ImageDataset::open(context.vision_test);
+constexpr uint64_t kSeeds = 3;
+
+TrainOptions dense_options(uint64_t seed) {
+  TrainOptions options;
+  options.epochs = 8, options.learning_rate = 0.1, options.weight_decay = 5e-4, options.schedule = RateSchedule::kSteps, options.seed = seed;
+  options.evaluate_every = 0;
+  return options;
+}
+
+// The dense network, trained beside the plugin if there is one, which may cut `pruned`, its copy.
+std::pair<Model, Model> trained_and_pruned(const ImageDataset& pictures, uint64_t seed, std::unique_ptr<Plugin> plugin) {
+  Model dense = small_convnet(seed);
+  PictureTask task(dense.graph, pictures, {}, dense.image, {.batch = 64, .seed = seed});
+  Plugins plugins;
+  if (plugin) plugins.push_back(std::move(plugin));
+  train(dense.graph, task, dense_options(seed), plugins);
+  Model pruned = copy_of(dense);
+  for (auto& one : plugins) one->finish(pruned);
+  return {std::move(dense), std::move(pruned)};
+}
+
+struct Arms {
+  double dense = 0, share = 0;  // accuracy in percent; compute of scratch-b as a share of the dense training's
   std::map<std::string, std::vector<double>> accuracy;
-  double dense_mean = 0, share = 0;
+  ControlVerdict verdict;
+  double scratch_e() const { return spread_of(accuracy.at("scratch-e")).mean; }
+  bool holds() const { return verdict.difference >= -0.5 && verdict.scratch_mean >= scratch_e() - 0.3; }
+  std::string text() const {
+    return fmt::format("fine-tuned {:.2f} % ({:.2f}), from scratch for as many epochs {:.2f} %, for as much compute ({:.3f} of the dense training) {:.2f} % ({:.2f}); dense {:.2f} %; {} "
+                       "({:+.2f} ± {:.2f})",
+                       verdict.finetune_mean, verdict.finetune_std, scratch_e(), share, verdict.scratch_mean, verdict.scratch_std, dense, verdict.text, verdict.difference,
+                       verdict.standard_error);
+  }
+  Json json() const {
+    return {{"dense", dense}, {"finetune", verdict.finetune_mean}, {"scratch-e", scratch_e()}, {"scratch-b", verdict.scratch_mean}, {"share", share},
+            {"difference", verdict.difference}, {"standard error", verdict.standard_error}};
+  }
+};
+
+// Half of the filters, by L1 after the training, or of the channels by the scales of the norms that it penalised.
+Arms arms_of_pruner(const ReproduceContext& context, bool slimming) {
+  constexpr double kHalf = 0.5, kPenalty = 0.01;  // as in the reproduction of network-slimming
+  const auto train_set = ImageDataset::open(context.vision_train), test_set = ImageDataset::open(context.vision_test);
+  Arms arms;
   for (uint64_t seed = 0; seed < kSeeds; ++seed) {
-    Model dense = small_convnet(seed);
-    TrainOptions options;
-    options.epochs = 8, options.learning_rate = 0.1, options.weight_decay = 5e-4, options.schedule = RateSchedule::kSteps, options.seed = seed;
-    PictureTask task(dense.graph, *train_set, {}, dense.image, {.batch = 64, .seed = seed});
-    options.evaluate_every = 0;
-    Plugins none;
-    train(dense.graph, task, options, none);
-    dense_mean += percent_right(context, dense) / kSeeds;
-    Model pruned = copy_of(dense);
-    cut_by_l1(pruned.graph, 0.5);
+    auto plugin = slimming ? make_scale_pruning({.id = "network-slimming", .source = ScalePruning::Source::kEnd, .strength = kPenalty, .share = kHalf}) : nullptr;
+    auto [dense, pruned] = trained_and_pruned(*train_set, seed, std::move(plugin));
+    if (!slimming) cut_by_l1(pruned.graph, kHalf);
+    arms.dense += percent_right(context, dense) / kSeeds;
     for (const char* arm : {"finetune", "scratch-e", "scratch-b-uncapped"}) {
-      options.seed = seed + 10;
-      const ControlRun run = run_control(arm, dense, pruned, *train_set, *test_set, options, 64);
-      accuracy[arm].push_back(run.accuracy);
-      share = run.plan.share;
+      const ControlRun run = run_control(arm, dense, pruned, *train_set, *test_set, dense_options(seed + 10), {});
+      arms.accuracy[arm].push_back(run.accuracy);
+      arms.share = run.plan.share;
     }
   }
-  const ControlVerdict verdict = control_verdict(accuracy["scratch-b-uncapped"], accuracy["finetune"]);
-  const double scratch_e = spread_of(accuracy["scratch-e"]).mean;
+  arms.verdict = control_verdict(arms.accuracy["scratch-b-uncapped"], arms.accuracy["finetune"]);
+  return arms;
+}
+
+Reproduction reproduce(ReproduceContext& context) {
+  const Arms l1 = arms_of_pruner(context, false), slimming = arms_of_pruner(context, true);
   return {"a network of the pruned shape trained from scratch under the dense model's budget is as good as the pruned and fine-tuned one, or better",
-          fmt::format("half of the filters of a small convolutional network on the embedded pictures, mean of {} seeds (deviation): fine-tuned {:.2f} % ({:.2f}), from scratch "
-                      "for as many epochs {:.2f} %, for as much compute ({:.3f} of the dense training) {:.2f} % ({:.2f}); dense {:.2f} %; {} ({:+.2f} ± {:.2f})",
-                      kSeeds, verdict.finetune_mean, verdict.finetune_std, scratch_e, share, verdict.scratch_mean, verdict.scratch_std, dense_mean, verdict.text,
-                      verdict.difference, verdict.standard_error),
-          verdict.difference >= -0.5 && verdict.scratch_mean >= scratch_e - 0.3 && std::abs(share - 1) < 0.02,
-          {{"dense", dense_mean}, {"finetune", verdict.finetune_mean}, {"scratch-e", scratch_e}, {"scratch-b", verdict.scratch_mean}, {"share", share},
-           {"difference", verdict.difference}, {"standard error", verdict.standard_error}}};
+          fmt::format("a small convolutional network on the embedded pictures, mean of {} seeds (deviation). Half of the filters by L1, widths given: {}. Half of the channels by network "
+                      "slimming, which chooses the widths: {}",
+                      kSeeds, l1.text(), slimming.text()),
+          l1.holds() && slimming.holds() && std::abs(l1.share - 1) < 0.02, {{"l1", l1.json()}, {"slimming", slimming.json()}}};
 }
 
 const RegisterMethod registered(

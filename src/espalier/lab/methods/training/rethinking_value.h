@@ -13,8 +13,11 @@
 
 namespace espalier {
 
+// kAll: as the released counter has it, one more for each value that a bias is added to, a norm or an activation gives.
+enum class Counted { kLayers, kAll };
+
 // Multiply-adds of Linear layers and convolutions at the inferred shapes; biases, norms and activations do not count.
-int64_t layer_multiply_adds(const Graph& graph);
+int64_t layer_multiply_adds(const Graph& graph, Counted counted = Counted::kLayers);
 
 // scratch-B: as many epochs as cost what `epochs` cost the dense model, int(epochs · dense / pruned); with a cap at most
 // int(cap · epochs).
