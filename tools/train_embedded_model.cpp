@@ -17,17 +17,21 @@
 #include "espalier/lab/torch.h"
 #include "espalier/lab/training/bpe_trainer.h"
 #include "espalier/lab/training/fresh_model.h"
-#include "espalier/lab/training/language_model.h"
 #include "espalier/lab/training/ngram.h"
-#include "espalier/lab/training/retrieval_mix.h"
+#include "espalier/lab/training/retrieval_task.h"
+#include "espalier/lab/training/text_task.h"
+#include "espalier/lab/training/trainer.h"
 
 namespace espalier {
 namespace {
 
 constexpr ptrdiff_t kRetrievalTokens = 50000;
 
-struct Stage {
-  int64_t length, batch, steps;
+struct Settings {
+  int64_t steps = 4000, batch = 16, warmup = 200;
+  double learning_rate = 3e-3;
+  uint64_t seed = 0;
+  int64_t stop = 0;
 };
 
 struct Options {
@@ -36,14 +40,14 @@ struct Options {
   std::vector<std::string> stages;  // LENGTHxBATCHxSTEPS
   
   LlamaShape shape;
-  LanguageTraining training;
+  Settings training;
   int threads = 2;
 };
 
-std::vector<Stage> stages_of(const Options& options) {
-  std::vector<Stage> stages;
+std::vector<RetrievalStage> stages_of(const Options& options) {
+  std::vector<RetrievalStage> stages;
   for (const auto& text : options.stages) {
-    Stage stage{};
+    RetrievalStage stage{};
     char end = 0;
     if (std::sscanf(text.c_str(), "%ldx%ldx%ld%c", &stage.length, &stage.batch, &stage.steps, &end) != 3 || stage.length < 1 || stage.batch < 1 || stage.steps < 1)
       throw UserError("--stages", "stage", "LENGTHxBATCHxSTEPS", text);
@@ -105,7 +109,49 @@ void start_from(const Options& options) {
   write_file_atomically(options.out / "config.json", config.dump(1) + "\n");
 }
 
-void train(const Options& options) {
+TrainOptions train_options(const Options& options, int64_t steps) {
+  TrainOptions o;
+  o.steps = steps;
+  o.stop = options.training.stop;
+  o.optimiser = OptimiserKind::kAdamW;
+  o.learning_rate = options.training.learning_rate;
+  o.warmup = options.training.warmup;
+  o.final_ratio = 0.05;
+  o.weight_decay = 0.1;
+  o.beta1 = 0.9;
+  o.beta2 = 0.95;
+  o.clip = 1;
+  o.seed = options.training.seed;
+  o.evaluate_every = 0;
+  return o;
+}
+
+// One long epoch, so that reports come at equal distances.
+class RunningText : public TextTask {
+ public:
+  RunningText(const Graph& graph, std::vector<int32_t> tokens, int64_t length, const Settings& settings)
+      : TextTask(graph, std::move(tokens), length, settings.batch, settings.seed), steps_(settings.steps) {}
+  int64_t batches_an_epoch() const override { return steps_; }
+
+ private:
+  int64_t steps_;
+};
+
+// Hands the weights on every so many steps.
+class Saver : public Plugin {
+ public:
+  Saver(int64_t every, std::function<void(const Graph&)> save) : every_(every), save_(std::move(save)) {}
+  std::string id() const override { return "saver"; }
+  void after_step(Training& t) override {
+    if ((t.step() + 1) % every_ == 0) save_(t.result());
+  }
+
+ private:
+  int64_t every_;
+  std::function<void(const Graph&)> save_;
+};
+
+void train_model(const Options& options) {
   const auto start = std::chrono::steady_clock::now();
   at::set_num_threads(options.threads);
   std::filesystem::create_directories(options.out);
@@ -128,12 +174,16 @@ void train(const Options& options) {
   const auto valid_tokens = encode(*tokenizer, valid_texts), test_tokens = encode(*tokenizer, test_texts);
   const auto some_valid = windows_of({valid_tokens.begin(), valid_tokens.begin() + (retrieval ? 4096 : 16384)}, options.shape.context, options.shape.context);
   Json curve = Json::array();
-  auto report = [&](const TrainingReport& r) {
-    if (retrieval) {
-      fmt::print("step {} loss {:.4f}, fetched {:.4f}, {:.3f} right ({:.0f} tokens/s)\n", r.step, r.loss, r.fetch_loss, r.fetch_accuracy, r.tokens_per_second);
-      curve.push_back({r.step, r.loss, r.fetch_loss, r.fetch_accuracy});
+  std::unique_ptr<TrainingTask> task;
+  RetrievalTask* fetching = nullptr;
+  TrainHooks hooks;
+  hooks.on_report = [&](const TrainReport& r) {
+    if (fetching) {
+      const double fetch_loss = fetching->take_fetch_loss();
+      fmt::print("step {} loss {:.4f}, fetched {:.4f}, {:.3f} right ({:.0f} tokens/s)\n", r.step, r.loss, fetch_loss, r.hit_rate, r.per_second);
+      curve.push_back({r.step, r.loss, fetch_loss, r.hit_rate});
     } else {
-      fmt::print("step {} loss {:.4f} ({:.0f} tokens/s)\n", r.step, r.loss, r.tokens_per_second);
+      fmt::print("step {} loss {:.4f} ({:.0f} tokens/s)\n", r.step, r.loss, r.per_second);
       curve.push_back({r.step, r.loss});
     }
     std::fflush(stdout);
@@ -143,25 +193,27 @@ void train(const Options& options) {
     fmt::print("validation {:.4f} nats/token\n", quality.nats_per_token);
     save_weights(graph, DType::kF32, options.out / "model.safetensors.f32");
   };
-  LanguageTraining training = options.training;
-  int64_t tokens_seen = training.steps * training.batch * training.length;
+  Settings training = options.training;
+  int64_t tokens_seen = training.steps * training.batch * options.shape.context;
   if (retrieval) {
-    RetrievalMix mix(tokenizer, tokens, training.seed);
-    std::vector<const Stage*> stage_of;
+    auto made = std::make_unique<RetrievalTask>(tokenizer, tokens, stages, training.seed);
+    fetching = made.get();
+    task = std::move(made);
+    training.steps = fetching->batches_an_epoch();
+    int64_t left = training.stop > 0 ? std::min(training.stop, training.steps) : training.steps;
     tokens_seen = 0;
-    for (const Stage& stage : stages) stage_of.insert(stage_of.end(), static_cast<size_t>(stage.steps), &stage);
-    training.steps = static_cast<int64_t>(stage_of.size());
-    const int64_t done = training.stop > 0 ? std::min(training.stop, training.steps) : training.steps;
-    for (int64_t step = 0; step < done; ++step) tokens_seen += stage_of[static_cast<size_t>(step)]->batch * stage_of[static_cast<size_t>(step)]->length;
-    training.save_every = 50;
-    const auto next = [&](int64_t step) {
-      const Stage& stage = *stage_of[static_cast<size_t>(step)];
-      return mix.next(stage.batch, stage.length);
-    };
-    train_language_model(model.graph, next, training, report, save);
+    for (const RetrievalStage& stage : stages) {
+      const int64_t done = std::min(left, stage.steps);
+      tokens_seen += done * stage.batch * stage.length;
+      left -= done;
+    }
   } else {
-    train_language_model(model.graph, tokens, training, report, save);
+    task = std::make_unique<RunningText>(model.graph, tokens, options.shape.context, training);
   }
+  Plugins plugins;
+  plugins.push_back(std::make_unique<Saver>(retrieval ? 50 : 250, save));
+  espalier::train(model.graph, *task, train_options(options, training.steps), plugins, {}, hooks);
+  save(model.graph);
 
   const bool whole = training.stop == 0;  // what is left off may be gone on with: it stays in fp32
   save_weights(model.graph, whole ? DType::kBF16 : DType::kF32, options.out / "model.safetensors");
@@ -182,7 +234,7 @@ void train(const Options& options) {
   const Json result = {
       {"parameters", model.graph.parameter_count()},
       {"training", {{"bytes", all_train.size()}, {"tokens", tokens.size()}, {"tokens_seen", tokens_seen},
-                    {"steps", training.steps}, {"stop", training.stop}, {"batch", training.batch}, {"length", training.length}, {"stages", options.stages}, {"from", options.from.filename().string()},
+                    {"steps", training.steps}, {"stop", training.stop}, {"batch", training.batch}, {"length", options.shape.context}, {"stages", options.stages}, {"from", options.from.filename().string()},
                     {"learning_rate", options.training.learning_rate}, {"seed", options.training.seed}, {"threads", options.threads}, {"seconds", seconds}}},
       {"valid_nats_per_token", valid.nats_per_token},
       {"test_nats_per_token", test.nats_per_token},
@@ -224,10 +276,9 @@ int main(int argc, char** argv) {
   app.add_option("--seed", options.training.seed, "Seed")->capture_default_str();
   app.add_option("--threads", options.threads, "Threads")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
-  options.training.length = options.shape.context;
   espalier::install_signal_handlers();
   try {
-    espalier::train(options);
+    espalier::train_model(options);
   } catch (const std::exception& error) {
     fmt::print(stderr, "train_embedded_model: error: {}\n", error.what());
     return 2;

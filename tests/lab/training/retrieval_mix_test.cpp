@@ -20,7 +20,7 @@ RetrievalMix mix(uint64_t seed) {
 TEST(RetrievalMix, EveryLabelToFetchStandsEarlierInItsRow) {
   RetrievalMix maker = mix(1);
   for (const int64_t length : {32, 64, 256}) {
-    const LanguageBatch batch = maker.next(8, length);
+    const RetrievalBatch batch = maker.next(8, length);
     ASSERT_EQ(batch.ids.sizes(), (std::vector<int64_t>{8, length + 1}));
     ASSERT_EQ(batch.weights.sizes(), (std::vector<int64_t>{8, length}));
     int64_t fetched = 0;

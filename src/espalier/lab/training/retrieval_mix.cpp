@@ -72,7 +72,7 @@ RetrievalMix::Row RetrievalMix::repetition(int64_t length) {
   return row;
 }
 
-LanguageBatch RetrievalMix::next(int64_t batch, int64_t length) {
+RetrievalBatch RetrievalMix::next(int64_t batch, int64_t length) {
   ESP_ASSERT(length >= 3 * kShortestRepeat);
   at::Tensor ids = at::empty({batch, length + 1}, at::kLong), text = at::empty({batch, length}), fetch = at::empty({batch, length});
   for (int64_t b = 0; b < batch; ++b) {

@@ -2,14 +2,22 @@
 // as DuoAttention's gates are trained on, and random tokens repeated, on which induction heads form soonest.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <map>
 #include <memory>
+#include <vector>
 
 #include "espalier/engine/needle_text.h"
-#include "espalier/lab/training/language_model.h"
 #include "espalier/lab/training/passkeys.h"
 
 namespace espalier {
+
+struct RetrievalBatch {
+  at::Tensor ids;      // int64 [batch, length + 1]
+  at::Tensor weights;  // [batch, length]: how much each of ids[:, 1:] counts in the loss, their sum
+  at::Tensor fetch;    // bool [batch, length]: labels that can only be fetched
+};
 
 class RetrievalMix {
  public:
@@ -17,7 +25,7 @@ class RetrievalMix {
   RetrievalMix(std::shared_ptr<const Tokenizer> tokenizer, std::vector<int32_t> tokens, uint64_t seed);
 
   // Every row: the mean over its running text and the mean over what can only be fetched count alike.
-  LanguageBatch next(int64_t batch, int64_t length);
+  RetrievalBatch next(int64_t batch, int64_t length);
 
  private:
   struct Row {
