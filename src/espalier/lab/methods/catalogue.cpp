@@ -98,12 +98,16 @@ Json options_to_json(const PolicyInfo& policy) {
   return options;
 }
 
+const char* status_of(const PolicyInfo& policy) {
+  const PolicyReproduction* reproduction = find_policy_reproduction(policy.id);
+  return reproduction && reproduction->reproduces ? "works" : "runs";
+}
+
 // A system of the survey that is an attention policy: its coordinates are the survey's.
 Json policy_to_json(const PolicyInfo& policy, const Json& record) {
   Json entry = planned_entry(record);
-  const PolicyReproduction* reproduction = find_policy_reproduction(policy.id);
   entry["id"] = policy.id, entry["options"] = options_to_json(policy);
-  entry["status"] = reproduction && reproduction->reproduces ? "works" : "runs";
+  entry["status"] = status_of(policy);
   return entry;
 }
 
@@ -113,7 +117,7 @@ Json policy_to_json(const PolicyInfo& policy) {
                          {"scope", "local"}, {"schedule", "per-input"}, {"repair", "none"}, {"fusion", nullptr}};
   return {{"id", policy.id},  {"name", policy.name},     {"year", policy.year},          {"kind", "AttentionPolicy"},
           {"taxonomy", taxonomy}, {"needs", Json::array()}, {"units", Json::array({"kv"})}, {"families", Json::array({"llm"})},
-          {"options", options_to_json(policy)}, {"status", "runs"}};
+          {"options", options_to_json(policy)}, {"status", status_of(policy)}};
 }
 
 }  // namespace
