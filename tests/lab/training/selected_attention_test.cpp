@@ -7,6 +7,7 @@
 #include "espalier/engine/decoder.h"
 #include "espalier/graph/ops/attention_masks.h"
 #include "espalier/lab/methods/plugin_request.h"
+#include "espalier/lab/methods/prune_request.h"
 #include "espalier/lab/torch.h"
 #include "espalier/lab/training/text_task.h"
 #include "espalier/lab/training/trainer.h"
@@ -179,6 +180,9 @@ TEST(S2Training, MistakesAreNamed) {
   ESP_EXPECT_USER_ERROR(train_tiny(dir, &both), "dense_period");
   ESP_EXPECT_USER_ERROR(train_tiny(dir, &none, 0.5), "--sparsity");
   ESP_EXPECT_USER_ERROR(train_tiny(dir, &unknown), "vert_stride");
+  PruneRequest prune;
+  prune.steps.push_back({.method = "36"});
+  ESP_EXPECT_USER_ERROR(calibration_of(prune, tiny(dir)), "use train --method 36-s2-attention and generate --policy");
 }
 
 }  // namespace

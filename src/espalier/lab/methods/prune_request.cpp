@@ -30,6 +30,8 @@ bool suits(const Method& method, Task task) {
 }
 
 void check_suits(const Method& method, const Model& model) {
+  if (!method.prune && method.kind == "AttentionPolicy")
+    user_error("{}: it removes nothing from a model: use train --method {} and generate --policy {}", method.id, method.id, method.id);
   if (!method.prune)
     user_error("{}: it {}", method.id, method.plugin ? "prunes while a model is trained: use train --method " + method.id : "is a study, and prunes nothing: see docs/methods/" + method.id + ".md");
   if (!suits(method, model.task))
