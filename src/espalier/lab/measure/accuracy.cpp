@@ -25,8 +25,8 @@ std::vector<int64_t> to_list(const at::Tensor& tensor) {
 // Runs a graph on pictures of a data set and keeps count of what it names rightly.
 class Classifier {
  public:
-  Classifier(const Graph& graph, const ImageDataset& dataset, const ImageInput& input, int64_t batch)
-      : graph_(graph), dataset_(dataset), input_(input), weights_(graph), interpreter_(graph, weights_) {
+  Classifier(const Graph& graph, const ImageDataset& dataset, const ImageInput& input, int64_t batch, const Observer* observer = nullptr)
+      : graph_(graph), dataset_(dataset), input_(input), observer_(observer), weights_(graph), interpreter_(graph, weights_) {
     const int64_t first = 0;
     batch_ = batch_that_fits(graph, image_bytes(dataset, {&first, 1}, input).sizes().slice(1).vec(), batch);
   }
@@ -44,7 +44,7 @@ class Classifier {
     const auto images = image_batch(dataset_, indices, input_);
     for (int64_t at = 0; at < images.labels.size(0); at += batch_) {
       const int64_t n = std::min(batch_, images.labels.size(0) - at);
-      parts.push_back(class_log_probabilities(graph_, interpreter_.forward(images.pixels.narrow(0, at, n)), n));
+      parts.push_back(class_log_probabilities(graph_, interpreter_.forward(images.pixels.narrow(0, at, n), observer_), n));
     }
     const at::Tensor scores = at::cat(parts, 0);
     seconds_ += std::chrono::duration<double>(Clock::now() - start).count();
@@ -79,6 +79,7 @@ class Classifier {
   const Graph& graph_;
   const ImageDataset& dataset_;
   const ImageInput& input_;
+  const Observer* observer_;
   Weights weights_;
   Interpreter interpreter_;
   int64_t batch_ = 1, first_ = 0, fifth_ = 0, count_ = 0;
@@ -139,10 +140,10 @@ MacroFigures macro_figures(const std::vector<int64_t>& labels, const std::vector
 }
 
 Accuracy measure_accuracy(const Graph& graph, const ImageDataset& dataset, const ImageInput& input, int64_t limit,
-                          int64_t batch, const Graph* against, const ImageInput* against_input) {
+                          int64_t batch, const Graph* against, const ImageInput* against_input, const Observer* observer) {
   at::NoGradGuard no_gradients;
   const int64_t total = limit > 0 ? std::min(limit, dataset.size()) : dataset.size();
-  Classifier own(graph, dataset, input, batch);
+  Classifier own(graph, dataset, input, batch, observer);
   std::optional<Classifier> other;
   if (against) other.emplace(*against, dataset, against_input ? *against_input : input, batch);
   // Graphs that take one picture at a time still get several decoded at once.

@@ -10,6 +10,8 @@
 
 namespace espalier {
 
+struct Observer;  // lab/interpreter/interpreter.h
+
 // Averages over the classes that occur among the labels, each as if it were the only question (one against the rest). A
 // class that is never predicted has precision 0 and F1 0.
 struct MacroFigures {
@@ -30,8 +32,9 @@ struct Accuracy {
 };
 
 // The first `limit` pictures (0: all), `batch` at a time (0: chosen; 1 when the graph takes no other number). The other
-// graph may have its own input form. UserError for labels above the graph's classes and for non-finite scores.
+// graph may have its own input form; the observer sees every forward of this one. UserError for labels above the graph's classes and for non-finite scores.
 Accuracy measure_accuracy(const Graph& graph, const ImageDataset& dataset, const ImageInput& input, int64_t limit = 0,
-                          int64_t batch = 0, const Graph* against = nullptr, const ImageInput* against_input = nullptr);
+                          int64_t batch = 0, const Graph* against = nullptr, const ImageInput* against_input = nullptr,
+                          const Observer* observer = nullptr);
 
 }  // namespace espalier

@@ -110,9 +110,8 @@ std::pair<int64_t, int64_t> PictureTask::hits(const at::Tensor& output, const Tr
 
 std::map<std::string, double> PictureTask::evaluate(const Graph& graph, const Observer* observer) {
   if (!evaluation_) return {};
-  ESP_ASSERT(observer == nullptr, "pictures are measured without observers");
   at::NoGradGuard no_gradients;
-  const Accuracy accuracy = measure_accuracy(graph, *evaluation_, input_, options_.evaluation_limit);
+  const Accuracy accuracy = measure_accuracy(graph, *evaluation_, input_, options_.evaluation_limit, 0, nullptr, nullptr, observer);
   return {{"accuracy", accuracy.top1.value}};
 }
 
