@@ -99,6 +99,27 @@ TEST(ScalePruning, CutEqualsMasked) {
   EXPECT_LT((whole - Interpreter(cut.graph, cut_weights).forward(x)).abs().max().item<double>(), 1e-5);
 }
 
+// While the network is whole its own accuracy is recorded and that of the cut one; at the end that of the result.
+TEST(ScalePruning, RecordsTheCutNetworksQuality) {
+  Model model = classifier(test::small_classifier());
+  const auto pictures = test::eight_pictures();
+  PictureTask task(model.graph, pictures, {}, model.image, {.batch = 4}, &pictures);
+  TrainOptions options;
+  options.steps = 12, options.learning_rate = 0.05;
+  Plugins plugins;
+  plugins.push_back(make_scale_pruning({.id = "test", .source = Source::kEnd, .strength = 0.1, .share = 0.4}));
+  const TrainResult result = train(model.graph, task, options, plugins);
+  plugins[0]->finish(model);
+  std::map<std::string, int> count;
+  std::map<std::string, double> last;
+  for (const Metric& metric : result.metrics) ++count[metric.name], last[metric.name] = metric.value;
+  EXPECT_EQ(count["cut/accuracy"], 6);
+  EXPECT_EQ(count["accuracy"], 6);
+  const double accuracy = task.evaluate(model.graph).at("accuracy");
+  EXPECT_EQ(last["cut/accuracy"], accuracy);
+  EXPECT_EQ(last["accuracy"], accuracy);
+}
+
 TEST(ScalePruning, TheRunForTheMaskIsForgotten) {
   const Trained found = run(test::small_classifier(), {.id = "test", .strength = 0, .run_strength = 0.2, .share = 0.4}, 20);
   EXPECT_EQ(found.result.steps_run, 40);

@@ -39,6 +39,7 @@ ScalePruning settings_of(const PluginRequest& request) {
   settings.least = options.integer("min_channels", 1, int64_t{1} << 30);
   settings.shared = options.flag("stages");
   settings.cut_as_masked = options.word("cut", {"threshold", "mask"}) == "mask";
+  settings.fold = options.flag("fold");
   settings.share = request.sparsity;
   const std::string penalty = options.word("penalty", {"l1", "l2", "smooth_l1"});
   settings.penalty = penalty == "l1" ? ScalePenalty::kL1 : penalty == "l2" ? ScalePenalty::kL2 : ScalePenalty::kSmoothL1;
@@ -69,32 +70,53 @@ Cut cut_after(const ReproduceContext& context, const Model& dense, const Picture
   return {percent_right(context, model), findings.at(kId)};
 }
 
+// Percent, mean of the seeds.
+struct Means {
+  double dense = 0;
+  double masked = 0, global = 0, plain = 0;                       // straight after the cut
+  double masked_folded = 0, global_folded = 0, plain_folded = 0;  // with the biases of what is cut folded on
+  double kept = 0, pruned = 0;                          // scales: mean of the kept over the dense one's, largest of the pruned
+};
+
+constexpr uint64_t kSeeds = 3;
+
+void add_seed(const ReproduceContext& context, uint64_t seed, Means& mean) {
+  Model model = small_convnet(seed);
+  train_on_pictures(context, model, {.steps = 460, .learning_rate = 0.1, .seed = seed});
+  mean.dense += percent_right(context, model) / kSeeds;
+  const PictureTraining again{.steps = 460, .learning_rate = 0.05, .weight_decay = 1e-4, .seed = seed + 100};
+  const auto accuracy_after = [&](ScalePruning settings, bool fold) {
+    settings.fold = fold;
+    return cut_after(context, model, again, std::move(settings)).accuracy / kSeeds;
+  };
+  ScalePruning settings{.id = kId, .strength = 0.1, .run_strength = 0.1, .share = 0.5};
+  const Cut ours = cut_after(context, model, again, settings);
+  mean.masked += ours.accuracy / kSeeds;
+  const Json& scales = ours.findings.at("mean scale of kept channels");
+  mean.kept += scales.at("after").get<double>() / scales.at("before").get<double>() / kSeeds;
+  mean.pruned = std::max(mean.pruned, ours.findings.at("largest scale of pruned channels").get<double>());
+  settings.source = Source::kGiven, settings.share.reset(), settings.cut_as_masked = true;
+  for (const auto& [norm, flags] : ours.findings.at("keep").items()) settings.given[norm] = flags.get<std::vector<bool>>();
+  mean.masked_folded += accuracy_after(settings, true);
+  settings.penalise_all = true;
+  mean.global += accuracy_after(settings, false);
+  mean.global_folded += accuracy_after(settings, true);
+  const ScalePruning none{.id = kId, .source = Source::kEnd, .strength = 0, .share = 0.5};
+  mean.plain += accuracy_after(none, false);
+  mean.plain_folded += accuracy_after(none, true);
+}
+
 Reproduction reproduce(ReproduceContext& context) {
-  constexpr uint64_t kSeeds = 3;
-  double dense = 0, masked = 0, global = 0, plain = 0, kept = 0, pruned = 0;
-  for (uint64_t seed = 0; seed < kSeeds; ++seed) {
-    Model model = small_convnet(seed);
-    train_on_pictures(context, model, {.steps = 460, .learning_rate = 0.1, .seed = seed});
-    dense += percent_right(context, model) / kSeeds;
-    const PictureTraining again{.steps = 460, .learning_rate = 0.05, .weight_decay = 1e-4, .seed = seed + 100};
-    ScalePruning settings{.id = kId, .strength = 0.1, .run_strength = 0.1, .share = 0.5};
-    const Cut ours = cut_after(context, model, again, settings);
-    masked += ours.accuracy / kSeeds;
-    const Json& scales = ours.findings.at("mean scale of kept channels");
-    kept += scales.at("after").get<double>() / scales.at("before").get<double>() / kSeeds;
-    pruned = std::max(pruned, ours.findings.at("largest scale of pruned channels").get<double>());
-    settings.source = Source::kGiven, settings.share.reset(), settings.cut_as_masked = true, settings.penalise_all = true;
-    for (const auto& [norm, flags] : ours.findings.at("keep").items()) settings.given[norm] = flags.get<std::vector<bool>>();
-    global += cut_after(context, model, again, settings).accuracy / kSeeds;
-    plain += cut_after(context, model, again, {.id = kId, .source = Source::kEnd, .strength = 0, .share = 0.5}).accuracy / kSeeds;
-  }
+  Means mean;
+  for (uint64_t seed = 0; seed < kSeeds; ++seed) add_seed(context, seed, mean);
   return {"a penalty on the channels alone that will go leaves the others as they are, so the cut loses less than after a penalty on all scales, or after none",
-          fmt::format("half of the channels of a small convolutional network on the embedded pictures, straight after the cut, mean of {} seeds: top-1 {:.1f} % masked, "
-                      "{:.1f} % with all scales penalised and the same channels cut, {:.1f} % without a penalty by the scales; dense {:.1f} %; mean scale of kept "
-                      "channels {:.0f} % of the dense one's, largest of pruned ones {:.4f}",
-                      kSeeds, masked, global, plain, dense, 100 * kept, pruned),
-          masked > global && global > plain,
-          {{"dense", dense}, {"masked", masked}, {"global", global}, {"plain", plain}, {"kept scales", kept}, {"pruned scales", pruned}}};
+          fmt::format("half of the channels of a small convolutional network on the embedded pictures, straight after a cut that drops biases (that folds them), mean of "
+                      "{} seeds: top-1 {:.1f} % ({:.1f} %) masked, {:.1f} % ({:.1f} %) with all scales penalised and the same channels cut, {:.1f} % ({:.1f} %) without a penalty by the scales; dense {:.1f} %; mean "
+                      "scale of kept channels {:.0f} % of the dense one's, largest of pruned ones {:.4f}",
+                      kSeeds, mean.masked, mean.masked_folded, mean.global, mean.global_folded, mean.plain, mean.plain_folded, mean.dense, 100 * mean.kept, mean.pruned),
+          mean.masked > mean.global && mean.global > mean.plain,
+          {{"dense", mean.dense}, {"masked", mean.masked}, {"masked folded", mean.masked_folded}, {"global", mean.global}, {"global folded", mean.global_folded},
+           {"plain", mean.plain}, {"plain folded", mean.plain_folded}, {"kept scales", mean.kept}, {"pruned scales", mean.pruned}}};
 }
 
 const RegisterMethod registered(
@@ -113,7 +135,8 @@ const RegisterMethod registered(
                  {"threshold_rule", "text", "fixed", "fixed, energy", "energy: each layer's own, below which lie 1e-4 of its squared scales"},
                  {"min_channels", "int", "1", "> 0", "that every layer keeps"},
                  {"stages", "flag", "false", "true, false", "also channels that several layers produce, by vote"},
-                 {"cut", "text", "threshold", "threshold, mask", "at the end: what the trained scales say, or the mask"}},
+                 {"cut", "text", "threshold", "threshold, mask", "at the end: what the trained scales say, or the mask"},
+                 {"fold", "flag", "false", "true, false", "biases of the channels that are cut go on into what read them"}},
      .default_of = "params",
      .of = {},
      .plugin = plugin,

@@ -11,6 +11,8 @@
 #include "espalier/lab/measure/layer_columns.h"
 #include "espalier/lab/criteria/masks.h"
 #include "espalier/lab/methods/structures/channel_removal.h"
+#include "espalier/lab/methods/training/cut_quality.h"
+#include "espalier/lab/repair/bias_folding.h"
 #include "espalier/lab/tensor_bridge.h"
 #include "espalier/lab/torch.h"
 #include "espalier/lab/training/training.h"
@@ -52,6 +54,7 @@ class ScalePruningPlugin : public Plugin {
     if (settings_.source == Source::kEnd || searching_) return;
     keep_ = settings_.source == Source::kGiven ? given() : chosen(scales(training));
     begin_masked(training);
+    warn_of_rescued();
   }
 
   void on_batch(Training& training, TrainingBatch&) override {
@@ -73,6 +76,13 @@ class ScalePruningPlugin : public Plugin {
     }
   }
 
+  // The run that finds the mask ends in no cut.
+  void epoch_end(Training& training) override {
+    if (searching_ || !evaluation_follows(training)) return;
+    const auto keep = settings_.source == Source::kEnd ? chosen(scales(training)) : keep_;
+    record_cut_quality(training, [&](Model& model) { carry_out(model, keep); }, false);
+  }
+
   bool goes_on(Training& training) override {
     if (!searching_) return false;
     keep_ = chosen(scales(training));
@@ -80,25 +90,24 @@ class ScalePruningPlugin : public Plugin {
     start_ = {};
     searching_ = false;
     begin_masked(training);
+    warn_of_rescued();
     return true;
   }
 
   void end(Training& training) override {
     const auto last = scales(training);
-    if (settings_.source == Source::kEnd) keep_ = chosen(last), before_ = mean_scales(last);
+    if (settings_.source == Source::kEnd) {
+      keep_ = chosen(last), before_ = mean_scales(last);
+      warn_of_rescued();
+    }
     after_ = mean_scales(last);
     cut_ = settings_.cut_as_masked || settings_.share ? keep_ : by_threshold(last);
     training.record(id() + "/kept scales", after_.first / std::max(1e-12, before_.first));
     training.record(id() + "/pruned scales", after_.second);
+    record_cut_quality(training, [&](Model& model) { carry_out(model, cut_); }, true);
   }
 
-  void finish(Model& model) override {
-    std::vector<int32_t> gone;
-    for (size_t g = 0; g < groups_.size(); ++g)
-      for (size_t c = 0; c < groups_[g].sets.size(); ++c)
-        if (!cut_[g][static_cast<int64_t>(c)].item<bool>()) gone.push_back(groups_[g].sets[c]);
-    cut(model.graph, coupling_, cuts_without(coupling_, gone));
-  }
+  void finish(Model& model) override { carry_out(model, cut_); }
 
   Json findings() const override {
     Json layers = Json::object();
@@ -134,6 +143,22 @@ class ScalePruningPlugin : public Plugin {
   }
 
  private:
+  void carry_out(Model& model, const std::vector<at::Tensor>& keep) const {
+    std::vector<int32_t> gone;
+    std::map<std::string, at::Tensor> removed;
+    for (size_t g = 0; g < groups_.size(); ++g) {
+      for (const auto& norm : groups_[g].norms) removed[norm] = keep[g].logical_not();
+      for (size_t c = 0; c < groups_[g].sets.size(); ++c)
+        if (!keep[g][static_cast<int64_t>(c)].item<bool>()) gone.push_back(groups_[g].sets[c]);
+    }
+    if (settings_.fold) fold_removed_biases(model.graph, removed);
+    cut(model.graph, coupling_, cuts_without(coupling_, gone));
+  }
+
+  void warn_of_rescued() const {
+    if (rescued_ > 0) warn("{}: {} layers would have lost all channels and keep one", id(), rescued_);
+  }
+
   using Scales = std::vector<std::vector<at::Tensor>>;  // of each group its voters'
 
   Scales scales(Training& training) const {
@@ -173,7 +198,6 @@ class ScalePruningPlugin : public Plugin {
       SlimmingCut all = slimming_cut(flat, *settings_.share);
       keeps = std::move(all.keep);
       rescued_ = all.rescued;
-      if (rescued_ > 0) warn("{}: {} layers would have lost all channels and keep one", id(), rescued_);
     }
     size_t at = 0;
     for (const auto& group : scales) {

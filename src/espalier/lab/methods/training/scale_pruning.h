@@ -41,6 +41,7 @@ struct ScalePruning {
   int64_t least = 1;             // channels that every layer keeps
   bool shared = false;           // find_norm_groups
   bool cut_as_masked = false;    // the mask is cut; else what the trained scales say
+  bool fold = false;             // biases of what is cut go on into what read it
   KeepByNorm given;
 };
 
