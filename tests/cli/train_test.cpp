@@ -103,6 +103,38 @@ TEST_F(Train, ALanguageModelLearnsItsText) {
   EXPECT_EQ(espalier({"generate", at("lm"), "-p", "Once", "-n", "4"}).exit_code, 0);
 }
 
+// A BERT without weights, whose words are w5 … w30; the names are Hugging Face's.
+TEST_F(Train, AnEncoderLearnsHiddenTokens) {
+  std::string vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n", text;
+  for (int id = 5; id < 31; ++id) vocabulary += fmt::format("w{}\n", id);
+  for (int i = 0; i < 2600; ++i) text += fmt::format("w{} ", 5 + i / 20 % 26);
+  std::filesystem::create_directory(dir_ / "bert");
+  const Json config = {{"model_type", "bert"},      {"architectures", {"BertForMaskedLM"}}, {"vocab_size", 31},        {"hidden_size", 24},
+                       {"num_hidden_layers", 2},    {"num_attention_heads", 4},             {"intermediate_size", 20}, {"max_position_embeddings", 16}};
+  write_file_atomically(dir_ / "bert" / "config.json", config.dump());
+  write_file_atomically(dir_ / "bert" / "vocab.txt", vocabulary);
+  write_file_atomically(dir_ / "text.txt", text);
+  const ProgramEnd end = espalier({"train", at("bert"), "--data", at("text.txt"), "--eval", at("text.txt"), "--training", "steps=150", "--training", "batch=16", "--training", "length=12",
+                                   "--training", "mask-share=0.3", "--training", "lr=0.02", "--training", "eval-limit=520", "--threads", "1", "--json", "-o", at("mlm")});
+  ASSERT_EQ(end.exit_code, 0) << end.err;
+  const double perplexity = parse_json(end.out, "train").at("last").at("masked_perplexity").get<double>();
+  EXPECT_GT(perplexity, 1);
+  EXPECT_LT(perplexity, 13) << "26 words guessed at";
+  const std::string weights = read_file(dir_ / "mlm" / "model.safetensors", 1 << 20);
+  for (const char* name : {"cls.predictions.bias", "cls.predictions.transform.dense.weight", "cls.predictions.transform.LayerNorm.weight"})
+    EXPECT_NE(weights.find(fmt::format("\"{}\"", name)), std::string::npos) << name;
+  const ProgramEnd again = espalier({"train", at("mlm") + "/recipe.yaml", "-q", "-o", at("again")});
+  ASSERT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_EQ(weights_of("again"), weights_of("mlm"));
+  const auto with = [&](const std::string& setting) {
+    return espalier({"train", at("mlm"), "--data", at("text.txt"), "--training", setting, "-o", at("x")});
+  };
+  ESP_EXPECT_MISTAKE(with("mask-share=1"), "mask-share: expected a share between 0 and 1");
+  ESP_EXPECT_MISTAKE(with("length=17"), "length");
+  write_file_atomically(dir_ / "mlm" / "vocab.txt", vocabulary.replace(vocabulary.find("[MASK]"), 6, "w4"));
+  ESP_EXPECT_MISTAKE(with("steps=1"), "tokenizer: expected a mask token");
+}
+
 TEST_F(Train, DistilsATeacher) {
   const ProgramEnd end = espalier(command("student", {"--teacher", "espalier-fashion-cnn", "--training", "distill=1", "--training", "temperature=2", "--json"}));
   ASSERT_EQ(end.exit_code, 0) << end.err;
@@ -197,6 +229,7 @@ TEST_F(TrainTogether, SaysWhatIsMissing) {
 TEST_F(Train, SaysWhatDoesNotFit) {
   ESP_EXPECT_MISTAKE(espalier(command("x", {"--training", "epoch=3"})), "there is no option 'epoch' (did you mean 'epochs'?)");
   ESP_EXPECT_MISTAKE(espalier(command("x", {"--training", "schedule=cosin"})), "one of constant, cosine, linear, steps");
+  ESP_EXPECT_MISTAKE(espalier(command("x", {"--training", "precision=fp16"})), "training: precision: expected fp32 or bf16 on the processor");
   ESP_EXPECT_MISTAKE(espalier(command("x", {"--training", "warmup=12"})), "warmup: expected fewer steps than the run's 12");
   ESP_EXPECT_MISTAKE(espalier(command("x", {"--method", "wanda"})), "wanda prunes without a training");
   ESP_EXPECT_MISTAKE(espalier(command("x", {"--data", "calibration.txt"})), "holds text, and");

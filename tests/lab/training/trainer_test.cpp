@@ -422,6 +422,7 @@ TEST(Trainer, ScaledLossesGiveTheSameSteps) {
 
 TEST(Trainer, TheLossScaleIsResumed) {
   TrainOptions options = short_options();
+  options.precision = TrainPrecision::kBf16;
   options.loss_scale = 0x1p140;
   options.checkpoint_every = 2;
   Trial whole;

@@ -23,6 +23,7 @@
 #include "espalier/lab/training/distillation.h"
 #include "espalier/lab/training/fresh_model.h"
 #include "espalier/lab/training/fresh_weights.h"
+#include "espalier/lab/training/masked_text_task.h"
 #include "espalier/lab/training/picture_task.h"
 #include "espalier/lab/training/settings.h"
 #include "espalier/lab/training/text_task.h"
@@ -43,6 +44,19 @@ struct TrainingData {
   std::shared_ptr<const ImageDataset> images, evaluation_images;
   std::unique_ptr<TrainingTask> task;
 };
+
+// What the model can be trained for, and the most tokens of a sequence.
+struct Aim {
+  TrainingKind kind;
+  int64_t context = 0;
+};
+
+Aim aim_of(const Model& model) {
+  if (model.task == Task::kImages) return {TrainingKind::kPictures};
+  if (model.task == Task::kText) return {TrainingKind::kText, model.context_length};
+  if (const auto shape = masked_language_shape(model.graph)) return {TrainingKind::kMaskedText, shape->positions};
+  user_error("train: {} is no language model, causal or masked, and no classifier of pictures", model.path.string());
+}
 
 void check_kind(const std::filesystem::path& data, const Model& model, const char* option) {
   const bool pictures = model.task == Task::kImages;
@@ -69,6 +83,16 @@ void open_text(TrainingData& data, const Model& model, const TrainSettings& s) {
   data.task = std::make_unique<TextTask>(model.graph, tokens_of(data.path, model, s.limit), s.length, s.batch * data_parallel_place().size, s.options.seed, std::move(evaluation));
 }
 
+void open_masked_text(TrainingData& data, const Model& model, const TrainSettings& s) {
+  const auto tokenizer = Tokenizer::load(model.path);
+  const auto read = [&](const std::filesystem::path& path, int64_t limit) { return ids_of({path, tokenizer, false}, limit); };
+  data.sha256 = text_sha256(data.path);
+  std::vector<int32_t> evaluation;
+  if (!data.evaluation_path.empty()) evaluation = read(data.evaluation_path, s.evaluation_limit);
+  const MaskedTextOptions options{s.length, s.batch * data_parallel_place().size, s.mask_share, s.options.seed};
+  data.task = std::make_unique<MaskedTextTask>(model.graph, tokenizer, read(data.path, s.limit), options, std::move(evaluation), model.path.string());
+}
+
 TrainingData open_data(const TrainRequest& request, const Model& model, const TrainSettings& settings) {
   TrainingData data;
   data.path = resolve_data(request.data);
@@ -77,10 +101,10 @@ TrainingData open_data(const TrainRequest& request, const Model& model, const Tr
     data.evaluation_path = resolve_data(request.eval_data);
     check_kind(data.evaluation_path, model, "--eval");
   }
-  if (model.task == Task::kImages) {
-    open_pictures(data, model, settings);
-  } else {
-    open_text(data, model, settings);
+  switch (aim_of(model).kind) {
+    case TrainingKind::kPictures: open_pictures(data, model, settings); break;
+    case TrainingKind::kText: open_text(data, model, settings); break;
+    case TrainingKind::kMaskedText: open_masked_text(data, model, settings); break;
   }
   return data;
 }
@@ -93,7 +117,8 @@ TrainRequest completed(TrainRequest request, const Model& model) {
     request.data = pictures ? kEmbeddedPictures : "calibration.txt";
     if (request.eval_data.empty()) request.eval_data = pictures ? kEmbeddedTestPictures : "evaluation.txt";
   }
-  request.training = completed_train_options(request.training, model.task, model.context_length);
+  const Aim aim = aim_of(model);
+  request.training = completed_train_options(request.training, aim.kind, aim.context);
   for (auto& step : request.methods) {
     const Method& method = find_method(step.method);
     step.method = method.id;
@@ -201,9 +226,9 @@ Json run_train(const TrainRequest& asked) {
   const auto start = Clock::now();
   for (const auto& step : asked.methods) find_method(step.method);  // a wrong name must not wait for the model
   Model model = open_model(asked.model, asked.common);
-  if (model.task == Task::kOther) user_error("train: {} is neither a language model nor a classifier of pictures", model.path.string());
+  const Aim aim = aim_of(model);
   const TrainRequest request = completed(asked, model);
-  TrainSettings settings = read_train_settings(request.training, model.task, model.context_length, request.common.seed);
+  TrainSettings settings = read_train_settings(request.training, aim.kind, aim.context, request.common.seed);
   std::optional<ControlPlan> control;
   if (!request.control.empty()) {
     if (!request.methods.empty()) user_error("--control: a control prunes nothing; leave --method out");
@@ -213,7 +238,7 @@ Json run_train(const TrainRequest& asked) {
   if (control && control->fresh) {
     initialise_control(model, request.common.seed);
   } else if (request.fresh) {
-    if (model.task == Task::kText) {
+    if (aim.kind != TrainingKind::kPictures) {
       initialise_decoder(model.graph, request.common.seed);
     } else {
       initialise_weights(model.graph, request.common.seed);

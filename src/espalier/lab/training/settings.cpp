@@ -18,6 +18,9 @@ const std::pair<const char*, RateSchedule> kSchedules[] = {{"constant", RateSche
                                                            {"linear", RateSchedule::kLinear},
                                                            {"steps", RateSchedule::kSteps}};
 
+const std::pair<const char*, TrainPrecision> kPrecisions[] = {{"fp32", TrainPrecision::kFp32}, {"bf16", TrainPrecision::kBf16}, {"fp16", TrainPrecision::kFp16}};
+constexpr double kLossScale = 65536;  // of fp16, at first
+
 std::vector<std::string> split(const std::string& text, char by) {
   std::vector<std::string> parts;
   size_t begin = 0;
@@ -55,8 +58,8 @@ std::vector<GroupSettings> groups_of(const std::string& text) {
 
 }  // namespace
 
-std::vector<OptionSpec> train_option_specs(Task task, int64_t context_length) {
-  const bool text = task == Task::kText;
+std::vector<OptionSpec> train_option_specs(TrainingKind kind, int64_t context_length) {
+  const bool text = kind != TrainingKind::kPictures, masked = kind == TrainingKind::kMaskedText;
   const std::string length = fmt::format("{}", std::min<int64_t>(context_length, 256));
   std::vector<OptionSpec> specs = {
       {"epochs", "int", text ? "1" : "10", "0 to 2^40", "passes over the data; 0: as many as steps take"},
@@ -64,12 +67,12 @@ std::vector<OptionSpec> train_option_specs(Task task, int64_t context_length) {
       {"batch", "int", text ? "16" : "128", "1 to 65536", text ? "sequences a batch" : "pictures a batch"},
       {"accumulate", "int", "1", "1 to 65536", "batches whose gradients are averaged for a step"},
       {"optimiser", "text", text ? "adamw" : "sgd", "sgd, adam, adamw", "the optimiser"},
-      {"lr", "real", text ? "0.001" : "0.05", "above 0", "learning rate after the warm-up"},
+      {"lr", "real", masked ? "0.0001" : text ? "0.001" : "0.05", "above 0", "learning rate after the warm-up"},
       {"momentum", "real", "0.9", "[0, 1)", "of sgd"},
       {"nesterov", "flag", "false", "true, false", "Nesterov's momentum"},
       {"beta1", "real", "0.9", "[0, 1)", "of adam and adamw"},
-      {"beta2", "real", text ? "0.95" : "0.999", "[0, 1)", "of adam and adamw"},
-      {"weight-decay", "real", text ? "0.1" : "0.0005", "from 0", "of matrices and kernels"},
+      {"beta2", "real", text && !masked ? "0.95" : "0.999", "[0, 1)", "of adam and adamw"},
+      {"weight-decay", "real", masked ? "0.01" : text ? "0.1" : "0.0005", "from 0", "of matrices and kernels"},
       {"decay-vectors", "flag", "false", "true, false", "weight decay of biases and norms, too"},
       {"groups", "text", "", "PATTERN=FACTOR[:DECAY];…", "parameters with a rate (0: frozen) and decay of their own"},
       {"schedule", "text", "cosine", "constant, cosine, linear, steps", "of the learning rate"},
@@ -78,6 +81,7 @@ std::vector<OptionSpec> train_option_specs(Task task, int64_t context_length) {
       {"milestones", "text", "0.5,0.75", "rising shares", "where steps lowers the rate"},
       {"milestone-factor", "real", "0.1", "above 0, at most 1", "by how much"},
       {"clip", "real", text ? "1" : "0", "from 0", "greatest L2 norm of all gradients; 0: none"},
+      {"precision", "text", "fp32", "fp32, bf16, fp16", "of the forward's matrix products and convolutions; fp16 scales losses, and needs cuda"},
       {"average", "real", "0", "[0, 1)", "decay of a moving average of the weights, which becomes the result; 0: none"},
       {"limit", "int", "0", "0 to 2^40", text ? "tokens of the text at most; 0: all" : "pictures at most, the first; 0: all"},
       {"eval-limit", "int", "0", "0 to 2^40", "the same for --eval"},
@@ -91,6 +95,7 @@ std::vector<OptionSpec> train_option_specs(Task task, int64_t context_length) {
   };
   if (text) {
     specs.push_back({"length", "int", length, "2 to the model's context", "tokens of a sequence"});
+    if (masked) specs.push_back({"mask-share", "real", "0.15", "(0, 1)", "share of a sequence's tokens that are hidden, or kept or exchanged, and asked for"});
   } else {
     specs.push_back({"augment", "flag", "false", "true, false", "shifts into a black border, and mirrors"});
     specs.push_back({"shift", "int", "4", "0 to 256", "pixels of shift at most"});
@@ -101,8 +106,8 @@ std::vector<OptionSpec> train_option_specs(Task task, int64_t context_length) {
   return specs;
 }
 
-TrainSettings read_train_settings(const MethodOptions& given, Task task, int64_t context_length, uint64_t seed) {
-  const OptionValues values(kOwner, train_option_specs(task, context_length), given);
+TrainSettings read_train_settings(const MethodOptions& given, TrainingKind kind, int64_t context_length, uint64_t seed) {
+  const OptionValues values(kOwner, train_option_specs(kind, context_length), given);
   TrainSettings s;
   TrainOptions& o = s.options;
   o.epochs = values.integer("epochs", 0, kMost);
@@ -127,6 +132,8 @@ TrainSettings read_train_settings(const MethodOptions& given, Task task, int64_t
   o.milestone_factor = values.real("milestone-factor", 0, 1);
   o.clip = values.real("clip", 0, 1e9);
   o.average = values.real("average", 0, 1);
+  o.precision = choice_from_name("training: option precision", values.text("precision"), kPrecisions);
+  if (o.precision == TrainPrecision::kFp16) o.loss_scale = kLossScale;
   s.limit = values.integer("limit", 0, kMost);
   s.evaluation_limit = values.integer("eval-limit", 0, kMost);
   o.report_every = values.integer("report-every", 1, kMost);
@@ -136,8 +143,9 @@ TrainSettings read_train_settings(const MethodOptions& given, Task task, int64_t
   s.distill_features = values.real("distill-features", 0, 1e6);
   s.distill_attention = values.real("distill-attention", 0, 1e6);
   s.temperature = values.real("temperature", 1e-3, 1e3);
-  if (task == Task::kText) {
+  if (kind != TrainingKind::kPictures) {
     s.length = values.integer("length", 2, context_length);
+    if (kind == TrainingKind::kMaskedText) s.mask_share = values.real("mask-share", 0, 1);
   } else {
     s.augment = values.flag("augment");
     s.shift = values.integer("shift", 0, 256);
@@ -150,8 +158,8 @@ TrainSettings read_train_settings(const MethodOptions& given, Task task, int64_t
   return s;
 }
 
-MethodOptions completed_train_options(const MethodOptions& given, Task task, int64_t context_length) {
-  MethodOptions all = OptionValues(kOwner, train_option_specs(task, context_length), given).all();
+MethodOptions completed_train_options(const MethodOptions& given, TrainingKind kind, int64_t context_length) {
+  MethodOptions all = OptionValues(kOwner, train_option_specs(kind, context_length), given).all();
   if (given.count("steps") && !given.count("epochs") && all.at("steps") != "0") all["epochs"] = "0";
   std::erase_if(all, [](const auto& entry) { return entry.second.empty(); });
   return all;

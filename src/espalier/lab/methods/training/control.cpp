@@ -59,7 +59,7 @@ ControlPlan plan_control(const std::string& control, const Model& dense, const M
 }
 
 void initialise_control(Model& model, uint64_t seed) {
-  if (model.task == Task::kText) return initialise_decoder(model.graph, seed);
+  if (model.task != Task::kImages) return initialise_decoder(model.graph, seed);
   initialise_weights(model.graph, seed, {.fan_out = true});
 }
 
