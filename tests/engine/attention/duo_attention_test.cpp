@@ -58,8 +58,8 @@ TEST_F(DuoAttentionTest, IsItsDefinitionInPrefillAndDecode) {
 TEST_F(DuoAttentionTest, NoneOrAllOfTheHeadsStreaming) {
   const Oracle oracle(4, 2, 16, 75);
   const auto dense = run_sequence(oracle, AttentionRequest{}, {40, 1}).out;
-  EXPECT_EQ(run_sequence(oracle, request({{"sparsity", "0"}}), {40, 1}).out, dense);
-  EXPECT_EQ(run_sequence(oracle, request({{"sparsity", "1"}}), {75}).out, run_sequence(oracle, AttentionRequest{}, {75}).out) << "a first chunk is dense";
+  EXPECT_LT(worst(run_sequence(oracle, request({{"sparsity", "0"}}), {40, 1}).out, dense), 1e-5);  // whose pages are larger
+  EXPECT_LT(worst(run_sequence(oracle, request({{"sparsity", "1"}}), {75}).out, run_sequence(oracle, AttentionRequest{}, {75}).out), 1e-5) << "a first chunk is dense";
   const auto none = request({{"sparsity", "1"}, {"sink", "3"}, {"recent", "10"}, {"chunk", "8"}});
   EXPECT_LT(worst(run_sequence(oracle, none, {40, 1}).out, oracle.attend(sees({0, 0}, 40, 8))), 1e-5);
   const auto windowed = request({{"sparsity", "1"}, {"sink", "2"}, {"recent", "73"}, {"chunk", "8"}});

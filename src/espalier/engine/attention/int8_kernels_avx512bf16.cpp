@@ -7,6 +7,7 @@
 #include <immintrin.h>
 
 #include "espalier/engine/attention/block_kernels.h"
+#include "espalier/engine/kernels/dot_bytes.h"
 
 namespace espalier {
 namespace {
@@ -53,39 +54,54 @@ __m512i quad(const int8_t* p) {
   return _mm512_set1_epi32(four);
 }
 
-// n rows × one vector of 16 slots or channels: sums over quads, whose bytes are `stride` apart.
-template <int n>
-inline __attribute__((always_inline)) void dot_tile(const std::byte* bytes, int64_t stride, int64_t quads, const Row* rows, ptrdiff_t ahead, const __m512i (&high_start)[n],
-              const __m512i (&low_start)[n], __m512 (&result)[n]) {
-  __m512i high[n], low[n];
-#pragma GCC unroll 4
-  for (int r = 0; r < n; ++r) high[r] = high_start[r], low[r] = low_start[r];
+// n rows × m vectors of 16 slots: sums over quads, whose bytes are `stride` apart.
+template <int n, int m>
+inline __attribute__((always_inline)) void dot_tile(const std::byte* bytes, int64_t stride, int64_t quads, const Row* rows, ptrdiff_t ahead, __m512i (&high)[n][m],
+                                                    __m512i (&low)[n][m]) {
   const __m512i flip = _mm512_set1_epi8(static_cast<char>(0x80));
   for (int64_t i = 0; i < quads; ++i, bytes += stride) {
-    const __m512i x = _mm512_xor_si512(_mm512_loadu_si512(bytes), flip);
-    if (ahead != 0) _mm_prefetch(reinterpret_cast<const char*>(bytes) + ahead, _MM_HINT_T1);
+    __m512i x[m];
+#pragma GCC unroll 4
+    for (int v = 0; v < m; ++v) {
+      x[v] = _mm512_xor_si512(_mm512_loadu_si512(bytes + v * 64), flip);
+      if (ahead != 0) _mm_prefetch(reinterpret_cast<const char*>(bytes) + ahead + v * 64, _MM_HINT_T1);
+    }
 #pragma GCC unroll 4
     for (int r = 0; r < n; ++r) {
-      high[r] = _mm512_dpbusd_epi32(high[r], x, quad(rows[r].high + 4 * i));
-      low[r] = _mm512_dpbusd_epi32(low[r], x, quad(rows[r].low + 4 * i));
+      const __m512i above = quad(rows[r].high + 4 * i), below = quad(rows[r].low + 4 * i);
+#pragma GCC unroll 4
+      for (int v = 0; v < m; ++v) {
+        add_byte_products(high[r][v], x[v], above);
+        add_byte_products(low[r][v], x[v], below);
+      }
     }
   }
+}
+
+template <int n, int m>
+void score_tile(const KvBlock& b, const Row* rows, int64_t slot, float* s, ptrdiff_t ahead) {
+  __m512i high[n][m], low[n][m];
 #pragma GCC unroll 4
   for (int r = 0; r < n; ++r)
-    result[r] = _mm512_mul_ps(_mm512_fmadd_ps(_mm512_cvtepi32_ps(high[r]), _mm512_set1_ps(256.0f), _mm512_cvtepi32_ps(low[r])),
-                              _mm512_set1_ps(rows[r].step));
+#pragma GCC unroll 4
+    for (int v = 0; v < m; ++v) high[r][v] = _mm512_set1_epi32(-128 * rows[r].sum_high), low[r][v] = _mm512_set1_epi32(-128 * rows[r].sum_low);
+  dot_tile<n, m>(b.keys + slot * 4, b.slots * 4, b.width / 4, rows, ahead, high, low);
+#pragma GCC unroll 4
+  for (int v = 0; v < m; ++v) {
+    const __m512 scale = _mm512_loadu_ps(b.key_scales + slot + v * kLanes);
+#pragma GCC unroll 4
+    for (int r = 0; r < n; ++r) {
+      const __m512 dots = _mm512_mul_ps(_mm512_fmadd_ps(_mm512_cvtepi32_ps(high[r][v]), _mm512_set1_ps(256.0f), _mm512_cvtepi32_ps(low[r][v])), _mm512_set1_ps(rows[r].step));
+      _mm512_storeu_ps(s + r * kScoreStride + slot + v * kLanes, _mm512_mul_ps(dots, scale));
+    }
+  }
 }
 
 template <int n>
 void score_rows(const KvBlock& b, const Row* rows, float* s, ptrdiff_t ahead) {
-  __m512i high[n], low[n];
-  for (int r = 0; r < n; ++r) high[r] = _mm512_set1_epi32(-128 * rows[r].sum_high), low[r] = _mm512_set1_epi32(-128 * rows[r].sum_low);
-  for (int64_t slot = 0; slot < b.used; slot += kLanes) {
-    __m512 dots[n];
-    dot_tile<n>(b.keys + slot * 4, b.slots * 4, b.width / 4, rows, ahead, high, low, dots);
-    const __m512 scale = _mm512_loadu_ps(b.key_scales + slot);
-    for (int r = 0; r < n; ++r) _mm512_storeu_ps(s + r * kScoreStride + slot, _mm512_mul_ps(dots[r], scale));
-  }
+  int64_t slot = 0;
+  for (; slot + 2 * kLanes <= b.slots && slot < b.used; slot += 2 * kLanes) score_tile<n, 2>(b, rows, slot, s, ahead);
+  for (; slot < b.used; slot += kLanes) score_tile<n, 1>(b, rows, slot, s, ahead);
 }
 
 // Probabilities are not negative, so they are the unsigned operand: 256 · high + low of unsigned bytes.
@@ -105,30 +121,47 @@ void split_weights(const float* p, int64_t n, Weights* weights) {
   }
 }
 
-template <int n>
-void add_values(const KvBlock& b, const Weights* weights, float* out, ptrdiff_t ahead) {
+template <int n, int m>
+void value_tile(const KvBlock& b, const Weights* weights, int64_t channel, float* out, ptrdiff_t ahead) {
   const int64_t quads = (b.used + 3) / 4;
-  for (int64_t channel = 0; channel < b.width; channel += kLanes) {
-    __m512i high[n], low[n];
+  __m512i high[n][m], low[n][m];
 #pragma GCC unroll 4
-    for (int r = 0; r < n; ++r) high[r] = low[r] = _mm512_setzero_si512();
-    const std::byte* v = b.values + channel * 4;
-    for (int64_t i = 0; i < quads; ++i, v += b.width * 4) {
-      const __m512i x = _mm512_loadu_si512(v);
-      if (ahead != 0) _mm_prefetch(reinterpret_cast<const char*>(v) + ahead, _MM_HINT_T1);
+  for (int r = 0; r < n; ++r)
 #pragma GCC unroll 4
-      for (int r = 0; r < n; ++r) {
-        high[r] = _mm512_dpbusd_epi32(high[r], quad(reinterpret_cast<const int8_t*>(weights[r].high + 4 * i)), x);
-        low[r] = _mm512_dpbusd_epi32(low[r], quad(reinterpret_cast<const int8_t*>(weights[r].low + 4 * i)), x);
-      }
+    for (int c = 0; c < m; ++c) high[r][c] = low[r][c] = _mm512_setzero_si512();
+  const std::byte* v = b.values + channel * 4;
+  for (int64_t i = 0; i < quads; ++i, v += b.width * 4) {
+    __m512i x[m];
+#pragma GCC unroll 4
+    for (int c = 0; c < m; ++c) {
+      x[c] = _mm512_loadu_si512(v + c * 64);
+      if (ahead != 0) _mm_prefetch(reinterpret_cast<const char*>(v) + ahead + c * 64, _MM_HINT_T1);
     }
 #pragma GCC unroll 4
     for (int r = 0; r < n; ++r) {
-      float* target = out + r * b.width + channel;
-      const __m512i whole = _mm512_add_epi32(_mm512_slli_epi32(high[r], 8), low[r]);
-      _mm512_storeu_ps(target, _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), _mm512_set1_ps(weights[r].step), _mm512_loadu_ps(target)));
+      const __m512i above = quad(reinterpret_cast<const int8_t*>(weights[r].high + 4 * i)), below = quad(reinterpret_cast<const int8_t*>(weights[r].low + 4 * i));
+#pragma GCC unroll 4
+      for (int c = 0; c < m; ++c) {
+        add_byte_products(high[r][c], above, x[c]);
+        add_byte_products(low[r][c], below, x[c]);
+      }
     }
   }
+#pragma GCC unroll 4
+  for (int r = 0; r < n; ++r)
+#pragma GCC unroll 4
+    for (int c = 0; c < m; ++c) {
+      float* target = out + r * b.width + channel + c * kLanes;
+      const __m512i whole = _mm512_add_epi32(_mm512_slli_epi32(high[r][c], 8), low[r][c]);
+      _mm512_storeu_ps(target, _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), _mm512_set1_ps(weights[r].step), _mm512_loadu_ps(target)));
+    }
+}
+
+template <int n>
+void add_values(const KvBlock& b, const Weights* weights, float* out, ptrdiff_t ahead) {
+  int64_t channel = 0;
+  for (; channel + 2 * kLanes <= b.width; channel += 2 * kLanes) value_tile<n, 2>(b, weights, channel, out, ahead);
+  for (; channel < b.width; channel += kLanes) value_tile<n, 1>(b, weights, channel, out, ahead);
 }
 
 // fn(n rows, first row, fetch ahead?) with n a constant, 4 rows at a time.

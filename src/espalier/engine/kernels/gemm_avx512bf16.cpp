@@ -2,6 +2,8 @@
 // after the lanes
 #include "espalier/engine/kernels/gemm_body.h"
 
+#include "espalier/engine/kernels/dot_bytes.h"
+
 namespace espalier {
 namespace {
 
@@ -105,9 +107,6 @@ struct Int8Group {
   bool first;
 };
 
-// sum + four products a lane. With the intrinsic, GCC 12 keeps a copy of each sum in memory and runs at half the speed.
-inline void add_int8_products(__m512i& sum, __m512i weights, __m512i x) { asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(weights), "v"(x)); }
-
 inline __m512i unsigned_word(int word) { return _mm512_xor_si512(_mm512_set1_epi32(word), _mm512_set1_epi8(-128)); }
 
 inline int partial_word(const char* p, int64_t columns) {
@@ -125,7 +124,7 @@ inline __attribute__((always_inline)) void add_int8_word(const uint32_t* x, __m5
   for (int r = 0; r < kRows; ++r) {
     const __m512i weights = unsigned_word(load(r));
 #pragma GCC unroll 16
-    for (int v = 0; v < kVecs; ++v) add_int8_products(sums[r][v], weights, words[v]);
+    for (int v = 0; v < kVecs; ++v) add_byte_products(sums[r][v], weights, words[v]);
   }
 }
 

@@ -7,6 +7,7 @@ namespace {
 class Dense : public AttentionPolicy {
  public:
   explicit Dense(std::span<const AttentionLayer> layers) {
+    needs_.cache.page = kMaxPageTokens;  // all is read: fewer blocks, longer walks
     for (const AttentionLayer& layer : layers) {
       windows_.push_back(layer.window);
       needs_.end_chunk |= layer.window > 0;
