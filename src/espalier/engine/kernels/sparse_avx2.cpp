@@ -62,7 +62,7 @@ __m256 expand8(uint32_t mask, __m256 values) {
 
 struct Lanes {
   using Vector = __m256;
-  static constexpr int kWidth = 8, kTogether = 2;
+  static constexpr int kWidth = 8, kTogether = 2, kOfBlocks = 2;  // vectors with two rows, with a row of blocks
   template <Code>
   static constexpr bool kArranged = false;
 
@@ -72,9 +72,9 @@ struct Lanes {
   static Vector fma(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
   static Vector times(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
   static Vector spread(float value) { return _mm256_set1_ps(value); }
-  static float sum(const Vector (&v)[4]) {
-    const __m256 all = _mm256_add_ps(_mm256_add_ps(v[0], v[1]), _mm256_add_ps(v[2], v[3]));
-    __m128 half = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+  static Vector add(Vector a, Vector b) { return _mm256_add_ps(a, b); }
+  static float sum(Vector v) {
+    __m128 half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     half = _mm_add_ps(half, _mm_movehl_ps(half, half));
     return _mm_cvtss_f32(_mm_add_ss(half, _mm_shuffle_ps(half, half, 1)));
   }

@@ -51,7 +51,7 @@ struct Load<Code::kI8Groups> : Load<Code::kI8> {};
 
 struct Lanes512 {
   using Vector = __m512;
-  static constexpr int kWidth = 16, kTogether = 4;
+  static constexpr int kWidth = 16, kTogether = 8, kOfBlocks = 4;  // vectors with two rows, with a row of blocks
   template <Code>
   static constexpr bool kArranged = false;
 
@@ -61,9 +61,8 @@ struct Lanes512 {
   static Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
   static Vector times(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
   static Vector spread(float value) { return _mm512_set1_ps(value); }
-  static float sum(const Vector (&v)[4]) {
-    return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(v[0], v[1]), _mm512_add_ps(v[2], v[3])));
-  }
+  static Vector add(Vector a, Vector b) { return _mm512_add_ps(a, b); }
+  static float sum(Vector v) { return _mm512_reduce_add_ps(v); }
   static uint64_t mask_at(const uint8_t* bits) {
     uint64_t mask;
     __builtin_memcpy(&mask, bits, sizeof mask);

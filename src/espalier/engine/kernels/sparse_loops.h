@@ -1,6 +1,6 @@
 // The loops that the SIMD levels share, over what a level calls its lanes:
 //   Vector, kWidth                 floats at once
-//   zero, load, store, fma, times, spread, sum
+//   zero, load, store, fma, times, add, spread, sum
 //   Values<Code>                   expand(mask, from, w): 4 · kWidth columns of a bitmap, w[i] with zeros where a bit is 0;
 //                                  block(from, w): 16 values in 16 / kWidth vectors
 //   kArranged<Code>, arrange       expand gives the columns of a word in an order of its own; arrange copies x so
@@ -11,7 +11,7 @@
 
 namespace espalier::sparse {
 
-constexpr int kParts = 4;  // vectors that are expanded together, and sums that a row has
+constexpr int kParts = 4;  // vectors that are expanded together, and sums that a row of blocks has
 
 // How far ahead values are asked for, into the second cache: measured.
 template <typename T>
@@ -60,42 +60,36 @@ struct BitRow {
 };
 
 template <typename Lanes, Code kCode>
-float finish(typename Lanes::Vector (&sums)[kParts], const View& view, int64_t row) {
+float finish(typename Lanes::Vector sums, const View& view, int64_t row) {
   const float sum = Lanes::sum(sums);
   return kCode == Code::kI8 ? sum * view.scales[row * view.scale_stride] : sum;
 }
 
+// Two rows, far apart: two streams from memory, and each part of x is loaded for both. A row and vector have one sum, whatever
+// runs beside them; where so few sums leave the additions waiting for each other, expanding takes longer still.
 template <typename Lanes, Kind kKind, Code kCode, int kVectors>
-void multiply_bits(const View& view, int64_t row, const float* x, int64_t x_stride, float* y, int64_t y_stride) {
-  typename Lanes::Vector sums[kVectors][kParts];
-  for (int v = 0; v < kVectors; ++v)
-    for (int i = 0; i < kParts; ++i) sums[v][i] = Lanes::zero();
-  BitRow<Lanes, kKind, kCode> source(view, row);
-  for (int64_t column = 0; column < view.columns; column += source.kColumns) {
-    typename Lanes::Vector w[kParts];
-    source.next(column, w);
-    for (int v = 0; v < kVectors; ++v)
-      for (int i = 0; i < kParts; ++i)
-        sums[v][i] = Lanes::fma(w[i], Lanes::load(x + v * x_stride + column + i * Lanes::kWidth), sums[v][i]);
+void multiply_two_rows(const View& view, int64_t row, int64_t other, const float* x, int64_t x_stride, float* y, int64_t y_stride) {
+  using Row = BitRow<Lanes, kKind, kCode>;
+  typename Lanes::Vector sums[kVectors][2];
+  for (int v = 0; v < kVectors; ++v) sums[v][0] = sums[v][1] = Lanes::zero();
+  Row first(view, row), second(view, other);
+  for (int64_t column = 0; column < view.columns; column += Row::kColumns) {
+    typename Lanes::Vector w[2][kParts];
+    first.next(column, w[0]);
+    second.next(column, w[1]);
+#pragma GCC unroll 4
+    for (int i = 0; i < kParts; ++i)
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) {
+        const auto part = Lanes::load(x + v * x_stride + column + i * Lanes::kWidth);
+        sums[v][0] = Lanes::fma(w[0][i], part, sums[v][0]);
+        sums[v][1] = Lanes::fma(w[1][i], part, sums[v][1]);
+      }
   }
-  for (int v = 0; v < kVectors; ++v) y[v * y_stride + row] = finish<Lanes, kCode>(sums[v], view, row);
-}
-
-// One vector with two rows far apart: two streams from memory, and two chains of additions.
-template <typename Lanes, Kind kKind, Code kCode>
-void multiply_two_rows(const View& view, int64_t row, int64_t other, const float* x, float* y) {
-  typename Lanes::Vector sums[2][kParts];
-  for (int i = 0; i < kParts; ++i) sums[0][i] = sums[1][i] = Lanes::zero();
-  BitRow<Lanes, kKind, kCode> first(view, row), second(view, other);
-  for (int64_t column = 0; column < view.columns; column += first.kColumns) {
-    typename Lanes::Vector w[kParts];
-    first.next(column, w);
-    for (int i = 0; i < kParts; ++i) sums[0][i] = Lanes::fma(w[i], Lanes::load(x + column + i * Lanes::kWidth), sums[0][i]);
-    second.next(column, w);
-    for (int i = 0; i < kParts; ++i) sums[1][i] = Lanes::fma(w[i], Lanes::load(x + column + i * Lanes::kWidth), sums[1][i]);
+  for (int v = 0; v < kVectors; ++v) {
+    y[v * y_stride + row] = finish<Lanes, kCode>(sums[v][0], view, row);
+    y[v * y_stride + other] = finish<Lanes, kCode>(sums[v][1], view, other);
   }
-  y[row] = finish<Lanes, kCode>(sums[0], view, row);
-  y[other] = finish<Lanes, kCode>(sums[1], view, other);
 }
 
 template <typename Lanes, Code kCode>
@@ -149,23 +143,28 @@ void multiply_blocks(const View& view, int64_t row, const float* x, int64_t x_st
     for (int turn = 0; turn < kUnroll; ++turn) add(block + turn, turn);
   for (int turn = 0; turn < kUnroll - 1; ++turn)
     if (block + turn < end) add(block + turn, turn);
-  for (int v = 0; v < kVectors; ++v) y[v * y_stride + row] = finish<Lanes, kCode>(sums[v], view, row);
+  for (int v = 0; v < kVectors; ++v) y[v * y_stride + row] = finish<Lanes, kCode>(Lanes::add(Lanes::add(sums[v][0], sums[v][1]), Lanes::add(sums[v][2], sums[v][3])), view, row);
 }
 
-template <typename Lanes, Kind kKind, Code kCode, int kVectors>
-void multiply_row(const View& view, int64_t row, const float* x, int64_t x_stride, float* y, int64_t y_stride) {
-  if constexpr (kKind == Kind::kBlocks) {
-    multiply_blocks<Lanes, kKind, kCode, kVectors>(view, row, x, x_stride, y, y_stride);
-  } else {
-    multiply_bits<Lanes, kKind, kCode, kVectors>(view, row, x, x_stride, y, y_stride);
-  }
+// fn<n>(first vector) for at most `most` vectors at a time, a power of two.
+template <int most, typename Fn>
+inline __attribute__((always_inline)) void for_vectors(int64_t vectors, int64_t first, const Fn& fn) {
+  for (; vectors - first >= most; first += most) fn.template operator()<most>(first);
+  if constexpr (most > 1)
+    if (first < vectors) for_vectors<most / 2>(vectors, first, fn);
 }
 
-// Several vectors take a row together, at most Lanes::kTogether: the row comes from memory once, then from the cache.
+// Several vectors take a row together: it comes from memory once, then from the cache.
 template <typename Lanes, Kind kKind, Code kCode>
 void multiply_rows(const View& view, const float* x, int64_t x_stride, int64_t vectors, float* y, int64_t y_stride,
                    int64_t begin, int64_t end) {
-  constexpr int kTogether = Lanes::kTogether;
+  if constexpr (kKind == Kind::kBlocks) {
+    for (int64_t row = begin; row < end; ++row)
+      for_vectors<Lanes::kOfBlocks>(vectors, 0, [&]<int n>(int64_t v) {
+        multiply_blocks<Lanes, kKind, kCode, n>(view, row, x + v * x_stride, x_stride, y + v * y_stride, y_stride);
+      });
+    return;
+  }
   if constexpr (kKind != Kind::kBlocks && Lanes::template kArranged<kCode>) {
     const int64_t stride = (view.columns + 63) / 64 * 64;
     auto* arranged = static_cast<float*>(view.scratch);
@@ -173,21 +172,13 @@ void multiply_rows(const View& view, const float* x, int64_t x_stride, int64_t v
     x = arranged;
     x_stride = stride;
   }
-  if constexpr (kKind != Kind::kBlocks) {
-    if (vectors == 1) {
-      const int64_t half = (end - begin) / 2;
-      for (int64_t i = 0; i < half; ++i) multiply_two_rows<Lanes, kKind, kCode>(view, begin + i, begin + half + i, x, y);
-      begin += 2 * half;
-    }
-  }
-  for (int64_t row = begin; row < end; ++row) {
-    int64_t v = 0;
-    for (; v + kTogether <= vectors; v += kTogether)
-      multiply_row<Lanes, kKind, kCode, kTogether>(view, row, x + v * x_stride, x_stride, y + v * y_stride, y_stride);
-    for (; v + 2 <= vectors; v += 2)
-      multiply_row<Lanes, kKind, kCode, 2>(view, row, x + v * x_stride, x_stride, y + v * y_stride, y_stride);
-    if (v < vectors) multiply_row<Lanes, kKind, kCode, 1>(view, row, x + v * x_stride, x_stride, y + v * y_stride, y_stride);
-  }
+  // Of an odd number the one in the middle is done twice.
+  const int64_t half = (end - begin + 1) / 2;
+  for (int64_t row = begin; row < begin + half; ++row)
+    for_vectors<Lanes::kTogether>(vectors, 0, [&]<int n>(int64_t v) {
+      const int64_t other = row + half < end ? row + half : row;
+      multiply_two_rows<Lanes, kKind, kCode, n>(view, row, other, x + v * x_stride, x_stride, y + v * y_stride, y_stride);
+    });
 }
 
 template <typename Lanes, Kind kKind, Code kCode>
