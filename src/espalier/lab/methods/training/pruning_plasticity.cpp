@@ -6,7 +6,6 @@
 #include "espalier/core/error.h"
 #include "espalier/io/image_dataset.h"
 #include "espalier/lab/methods/study.h"
-#include "espalier/lab/methods/training_arm.h"
 #include "espalier/lab/torch.h"
 #include "espalier/lab/training/picture_task.h"
 #include "espalier/lab/training/small_networks.h"
@@ -55,8 +54,13 @@ PlasticityPair mean_plasticity(const ReproduceContext& context, double rate) {
   PlasticityPair pair;
   for (uint64_t seed = 0; seed < kSeeds; ++seed) {
     Model model = small_convnet(seed);
-    training_arm(context, model, {.steps = kHalfWay, .learning_rate = 0.05, .seed = seed});
     PictureTask task(model.graph, *train_set, {}, model.image, {.batch = 64, .seed = seed}, test_set.get());
+    // As far as the paper's schedule is at a half: the rate has not fallen yet.
+    TrainOptions options;
+    options.steps = kHalfWay, options.learning_rate = 0.05, options.weight_decay = 5e-4, options.schedule = RateSchedule::kConstant;
+    options.seed = seed, options.evaluate_every = 0;
+    Plugins none;
+    train(model.graph, task, options, none);
     for (const bool regrow : {false, true})
       (regrow ? pair.regrown : pair.pruned) += 100 * pruning_plasticity(model.graph, task, {.rate = rate, .regrow = regrow, .seed = seed}).gain() / kSeeds;
   }
