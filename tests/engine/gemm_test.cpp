@@ -153,20 +153,22 @@ TEST_P(Gemm, InfinitiesAndWhatIsNoNumberStayInTheirVector) {
   }
 }
 
-TEST_P(Gemm, SparseFormsMultiplyAsTheirExpandedRows) {
-  std::vector<float> values = numbers(50 * 96, 8);
-  for (size_t i = 0; i < values.size(); ++i)
-    if (i / 16 % 2 == 1) values[i] = 0;
-  const Tensor weight = Tensor::from_floats({50, 96}, values);
-  for (Precision precision : {Precision::kF32, Precision::kBF16, Precision::kF16, Precision::kI8})
-    for (Layout layout : {Layout::kBitmap, Layout::kBlock16}) {
-      const WeightMatrix sparse = make_matrix(weight, {precision, layout, 0}, "w");
-      const WeightMatrix dense = dense_matrix(precision == Precision::kBF16 ? to_dense(sparse).to(DType::kBF16) : to_dense(sparse));
-      Product product(sparse, 33, 5), expected(dense, 33, 5);
-      run(product);
-      run(expected);
-      for (int64_t v = 0; v < 33; ++v) EXPECT_EQ(0, std::memcmp(product.row(v), expected.row(v), 50 * sizeof(float))) << to_string(sparse.form);
-    }
+TEST_P(Gemm, SparseFormsMultiplyAsDenseOnesOfTheSamePrecision) {
+  for (int64_t columns : {96, 200, 1028}) {  // with and without tails of words and blocks
+    std::vector<float> values = numbers(50 * columns, 8);
+    for (size_t i = 0; i < values.size(); ++i)
+      if (i / 16 % 3 == 1 || i % 4 > 1) values[i] = 0;
+    const Tensor weight = Tensor::from_floats({50, columns}, values);
+    for (const WeightForm& dense : {WeightForm{Precision::kF32}, {Precision::kBF16}, {Precision::kF16}, {Precision::kI8}, {Precision::kI8, Layout::kDense, 32}})
+      for (WeightForm form : {WeightForm{{}, Layout::kBitmap}, {{}, Layout::kBlock16}, {{}, Layout::kNOfM, 0, 2, 4}}) {
+        form.precision = dense.precision, form.group = dense.group;
+        const WeightMatrix sparse = make_matrix(weight, form, "w"), whole = make_matrix(weight, dense, "w");
+        Product product(sparse, 33, 5), expected(whole, 33, 5);
+        run(product, 2);
+        run(expected);
+        for (int64_t v = 0; v < 33; ++v) EXPECT_EQ(0, std::memcmp(product.row(v), expected.row(v), 50 * sizeof(float))) << to_string(form) << " " << columns;
+      }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Levels, Gemm, testing::ValuesIn(machine_simd_levels()),

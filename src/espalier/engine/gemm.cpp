@@ -7,6 +7,7 @@
 
 #include "espalier/core/error.h"
 #include "espalier/engine/kernels/gemm_kernels.h"
+#include "espalier/engine/kernels/sparse_rows.h"
 
 namespace espalier {
 namespace {
@@ -44,13 +45,13 @@ struct RankScratch {
   Scratch<uint32_t> packed;
   Scratch<float> scales, sums, expanded;
   Scratch<int32_t> offsets;
-  Scratch<uint16_t> narrow;
+  Scratch<std::byte> codes;
 };
 
 // How a matrix is multiplied, and what that needs.
 struct Way {
   const GemmKernels* kernels;
-  bool in_place;
+  bool in_place, codes;  // neither: rows are widened to fp32; codes: expanded as they are stored
   int64_t block_rows, group;
 };
 
@@ -63,11 +64,11 @@ Way way_of(const WeightMatrix& matrix, SimdLevel level) {
   const bool best = level == SimdLevel::kAvx512Bf16, dense = matrix.form.layout == Layout::kDense;
   const Precision precision = matrix.form.precision;
   const int64_t some = std::clamp<int64_t>(kExpandedFloats / std::max<int64_t>(1, matrix.columns) / 6 * 6, 6, kGemmRows);
-  if (best && precision == Precision::kBF16) return {&kGemmBf16, dense, dense ? kGemmRows : some, 0};
-  if (best && dense && precision == Precision::kI8)
-    return {&kGemmInt8, true, kGemmRows, matrix.form.group == 0 ? kActivationGroup : matrix.form.group};
+  if (best && precision == Precision::kBF16) return {&kGemmBf16, dense, !dense, dense ? kGemmRows : some, 0};
+  if (best && precision == Precision::kI8)
+    return {&kGemmInt8, dense, !dense, dense ? kGemmRows : some, matrix.form.group == 0 ? kActivationGroup : matrix.form.group};
   const bool in_place = dense && precision == Precision::kF32;
-  return {&fp32_kernels(level), in_place, in_place ? kGemmRows : some, 0};
+  return {&fp32_kernels(level), in_place, false, in_place ? kGemmRows : some, 0};
 }
 
 struct Sizes {
@@ -78,6 +79,10 @@ Sizes sizes_of(const Way& way, int64_t columns, int64_t vectors) {
   const int64_t padded = round_up(vectors, way.kernels->lanes);
   const int64_t words = (columns + way.kernels->columns_per_word - 1) / way.kernels->columns_per_word;
   return {padded, words * padded, way.group == 0 ? 0 : (columns + way.group - 1) / way.group * padded};
+}
+
+int64_t code_bytes(const WeightMatrix& matrix, int64_t rows) {
+  return (rows * matrix.columns + kCodeSlack) * static_cast<int64_t>(size_of(matrix.values.dtype()));
 }
 
 void expand_dense(const WeightMatrix& matrix, int64_t begin, int64_t end, SimdLevel level, float* target) {
@@ -116,16 +121,15 @@ void GemmWorkspace::reserve(const WeightMatrix& matrix, int64_t vectors, int tea
     rank.sums.reserve(kGemmRows * sizes.padded);
     rank.scales.reserve(sizes.groups);
     rank.offsets.reserve(sizes.groups);
-    if (way.in_place) continue;
-    rank.expanded.reserve(way.block_rows * matrix.columns);
-    if (way.kernels == &kGemmBf16) rank.narrow.reserve(way.block_rows * matrix.columns);
+    if (way.codes) rank.codes.reserve(code_bytes(matrix, way.block_rows));
+    else if (!way.in_place) rank.expanded.reserve(way.block_rows * matrix.columns);
   }
 }
 
 uint64_t GemmWorkspace::byte_size() const {
   uint64_t bytes = 0;
   for (const RankScratch& r : state_->ranks)
-    bytes += r.packed.byte_size() + r.scales.byte_size() + r.sums.byte_size() + r.expanded.byte_size() + r.offsets.byte_size() + r.narrow.byte_size();
+    bytes += r.packed.byte_size() + r.scales.byte_size() + r.sums.byte_size() + r.expanded.byte_size() + r.offsets.byte_size() + r.codes.byte_size();
   return bytes;
 }
 
@@ -135,15 +139,18 @@ namespace {
 const void* rows_for(const WeightMatrix& matrix, const Way& way, int64_t begin, int64_t end, SimdLevel level, const RankScratch& scratch) {
   const int64_t columns = matrix.columns, count = (end - begin) * columns;
   if (way.in_place) return matrix.values.bytes() + static_cast<size_t>(begin * columns) * size_of(matrix.values.dtype());
+  if (way.codes) {
+    std::byte* codes = scratch.codes.data(code_bytes(matrix, end - begin));
+    expand_sparse_codes(matrix, begin, end, codes);
+    return codes;
+  }
   float* expanded = scratch.expanded.data(count);
   if (matrix.form.layout == Layout::kDense && level != SimdLevel::kReference) {
     expand_dense(matrix, begin, end, level, expanded);
   } else {
     expand_rows(matrix, begin, end, expanded, columns);
   }
-  if (way.kernels != &kGemmBf16) return expanded;
-  gemm_narrow_to_bf16(expanded, count, scratch.narrow.data(count));
-  return scratch.narrow.data(count);
+  return expanded;
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 // fits the second cache. Which arithmetic a matrix gets depends on its form and the SIMD level:
 //   fp32, fp16 and everything below level avx512bf16: fp32 products and sums of exact weights.
 //   bf16 at avx512bf16: x is rounded to bf16, sums are fp32. Beside fp32 sums: |error of y| ≤ 2^-8 Σ |w x|.
-//   dense int8 at avx512bf16: x becomes int8 with one scale for each vector and 128 columns (or the weights' own group),
+//   int8 at avx512bf16: x becomes int8 with one scale for each vector and 128 columns (or the weights' own group),
 //     products and a group's sum are exact. |error of y| ≤ Σ over groups of (max |x| / 254) Σ |w| beside fp32 sums.
 // A result has one order of summation whatever the number of vectors, rows and ranks: the same bits always. Decoding's
 // kernels (kernels.h) take x as it is and sum in another order: fp32 agrees to about 1e-6 Σ |w x|.

@@ -208,11 +208,4 @@ void multiply_int8(const GemmBlock& b) {
 const GemmKernels kGemmBf16 = {kLanes, 2, pack_words<Bf16Words>, multiply_block<Bf16Words>};
 const GemmKernels kGemmInt8 = {kLanes, 4, pack_int8, multiply_int8};
 
-void gemm_narrow_to_bf16(const float* from, int64_t count, uint16_t* to) {
-  for (int64_t i = 0; i < count; i += kLanes) {
-    const int64_t n = smaller(kLanes, count - i);
-    _mm256_mask_storeu_epi16(to + i, Lanes::first(n), _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_castps_si512(Lanes::load(from + i, n)), 16)));
-  }
-}
-
 }  // namespace espalier

@@ -58,7 +58,4 @@ struct ExpandKernels {
 };
 extern const ExpandKernels kExpandAvx2, kExpandAvx512;
 
-// Exact fp32 copies of bf16 numbers back to bf16.
-void gemm_narrow_to_bf16(const float* from, int64_t count, uint16_t* to);
-
 }  // namespace espalier

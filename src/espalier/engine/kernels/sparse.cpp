@@ -111,4 +111,15 @@ void expand_sparse_rows(const WeightMatrix& matrix, int64_t begin, int64_t end, 
   }
 }
 
+// The kernels write whole words and blocks; what goes beyond a row is overwritten by the next.
+void expand_sparse_codes(const WeightMatrix& matrix, int64_t begin, int64_t end, void* target) {
+  const View view = view_of(matrix);
+  const auto kind = static_cast<size_t>(kind_of(matrix.form));
+  const bool bf16 = matrix.form.precision == Precision::kBF16;
+  ESP_ASSERT(bf16 || matrix.form.precision == Precision::kI8, "codes of {}", to_string(matrix.form));
+  const sparse::ExpandCodes expand = bf16 ? sparse::kExpandBF16Codes[kind] : sparse::kExpandI8Codes[kind];
+  auto* to = static_cast<std::byte*>(target);
+  for (int64_t row = begin; row < end; ++row, to += static_cast<size_t>(matrix.columns) * (bf16 ? 2 : 1)) expand(view, row, to);
+}
+
 }  // namespace espalier

@@ -50,6 +50,33 @@ struct Lanes : Lanes512 {
 template <>
 struct Lanes::Values<Code::kBF16> : EvenAndOdd {};
 
+void expand_word(uint64_t mask, const uint16_t* from, uint16_t* to) {
+  _mm512_storeu_si512(to, _mm512_maskz_expand_epi16(static_cast<__mmask32>(mask), load_bits(from)));
+  _mm512_storeu_si512(to + 32, _mm512_maskz_expand_epi16(static_cast<__mmask32>(mask >> 32), load_bits(from + _mm_popcnt_u64(mask & 0xffffffff))));
+}
+void expand_word(uint64_t mask, const int8_t* from, int8_t* to) { _mm512_storeu_si512(to, _mm512_maskz_expand_epi8(mask, load_bits(from))); }
+
+template <Kind kKind, typename Element>
+void expand_codes(const View& view, int64_t row, void* target) {
+  auto* to = static_cast<Element*>(target);
+  const auto* values = static_cast<const Element*>(view.values);
+  if constexpr (kKind == Kind::kBlocks) {
+    constexpr int64_t kBlock = 16;
+    __builtin_memset(to, 0, static_cast<size_t>(view.columns) * sizeof(Element));
+    for (int64_t block = view.offsets[row]; block < view.offsets[row + 1]; ++block)
+      __builtin_memcpy(to + view.blocks[block] * kBlock, values + block * kBlock, kBlock * sizeof(Element));
+  } else {
+    values += kKind == Kind::kBitmap ? view.offsets[row] : row * view.row_values;
+    const uint8_t* bits = view.bits + row * view.bit_stride;
+    for (int64_t column = 0; column < view.columns; column += 64) {
+      const uint64_t mask = Lanes512::mask_at(bits + column / 8);
+      __builtin_prefetch(values + 2048 / sizeof(Element), 0, 2);
+      expand_word(mask, values, to + column);
+      values += _mm_popcnt_u64(mask);
+    }
+  }
+}
+
 }  // namespace
 
 const Level kAvx512Bf16 = {
@@ -64,5 +91,10 @@ const Level kAvx512Bf16 = {
       multiply_digit_rows<Kind::kBitmap, Code::kI8Groups>},
      ESP_SPARSE_CODES(multiply_rows, Lanes, Kind::kBlocks)},
     ESP_SPARSE_KINDS(expand_row, PlainLanes)};
+
+const ExpandCodes kExpandBF16Codes[kKinds] = {expand_codes<Kind::kRegular, uint16_t>, expand_codes<Kind::kRuns, uint16_t>,
+                                              expand_codes<Kind::kBitmap, uint16_t>, expand_codes<Kind::kBlocks, uint16_t>};
+const ExpandCodes kExpandI8Codes[kKinds] = {expand_codes<Kind::kRegular, int8_t>, expand_codes<Kind::kRuns, int8_t>,
+                                            expand_codes<Kind::kBitmap, int8_t>, expand_codes<Kind::kBlocks, int8_t>};
 
 }  // namespace espalier::sparse

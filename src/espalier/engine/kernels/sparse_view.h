@@ -30,6 +30,9 @@ using MultiplyRows = void (*)(const View& view, const float* x, int64_t x_stride
 // Row `row` as floats at `target`, up to the next multiple of 64 columns.
 using ExpandRow = void (*)(const View& view, int64_t row, float* target);
 
+// The same as stored values, not yet times scales: of bf16 and of int8.
+using ExpandCodes = void (*)(const View& view, int64_t row, void* target);
+
 struct Level {
   MultiplyRows multiply[kKinds][kCodes];
   ExpandRow expand[kKinds][kCodes];
@@ -39,5 +42,6 @@ extern const Level kReference;
 extern const Level kAvx2;
 extern const Level kAvx512;
 extern const Level kAvx512Bf16;
+extern const ExpandCodes kExpandBF16Codes[kKinds], kExpandI8Codes[kKinds];  // of level avx512bf16
 
 }  // namespace espalier::sparse
