@@ -143,6 +143,22 @@ TEST_F(VisionHostile, TensorsThatContradictTheirNeighbours) {
                         "expected [24, 20], found [25, 20]");
 }
 
+TEST_F(VisionHostile, ADecoderOfItsOwnIsNotTakenForTheEmbedding) {
+  Json config = test::tiny_vision_configs().at("Bert");
+  config.erase("num_labels");
+  config["architectures"] = {"BertForMaskedLM"};
+  const Graph shapes = find_family("bert", "test").fresh(config, 0, "test");
+  for (const bool tied : {true, false}) {
+    config["tie_word_embeddings"] = tied;
+    test::TinyModel model{config, {}};
+    for (const auto& parameter : shapes.parameters()) model.add(parameter->name(), parameter->shape());
+    model.add("cls.predictions.decoder.weight", {31, 24});
+    test::write_tiny(dir_ / "decoder", model);
+    if (tied) load_model(dir_ / "decoder");
+    else ESP_EXPECT_USER_ERROR(load_model(dir_ / "decoder"), "tie_word_embeddings: expected true: a decoder with weights of its own is not supported, found false");
+  }
+}
+
 // Widths of fresh models may be as large as a configuration likes: only names and shapes are made.
 TEST_F(VisionHostile, HugeFreshModelsAllocateNothing) {
   const Graph graph = fresh_with("Vit", "intermediate_size", 1 << 26);

@@ -116,6 +116,8 @@ BertFacts read_facts(const Json& config, const WeightSource& source) {
   facts.classified = source.has("classifier.weight", !facts.predicts_tokens && (config.contains("num_labels") || config.contains("id2label")));
   if (json_string_or(config, "position_embedding_type", where, "absolute") != "absolute")
     throw UserError(where, "position_embedding_type", "absolute", describe(config["position_embedding_type"]));
+  if (!json_bool_or(config, "tie_word_embeddings", where, true) && source.has(facts.names.decoder + ".weight"))
+    throw UserError(where, "tie_word_embeddings", "true: a decoder with weights of its own is not supported", "false");
   if (json_bool_or(config, "sinusoidal_pos_embds", where, false) && source.is_fresh())
     throw UserError(where, "sinusoidal_pos_embds", "false", "true");
   facts.encoder.names = facts.names.encoder;
