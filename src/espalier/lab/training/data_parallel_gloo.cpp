@@ -4,14 +4,14 @@
 
 #include "espalier/core/error.h"
 #include "espalier/lab/torch.h"
-#include "espalier/lab/training/data_parallel_group.h"
+#include "espalier/lab/training/data_parallel_c10d.h"
 
 namespace espalier {
 namespace {
 
 constexpr std::chrono::seconds kTimeout(300);
 
-class Gloo : public DataParallel::Group {
+class Gloo : public C10dGroup<c10d::ProcessGroupGloo> {
  public:
   explicit Gloo(const DataParallelPlace& place) {
     found_group(place, [&] {
@@ -26,19 +26,6 @@ class Gloo : public DataParallel::Group {
       group_ = c10::make_intrusive<c10d::ProcessGroupGloo>(store, place.rank, place.size, settings);
     });
   }
-
-  void sum(at::Tensor& tensor) override {
-    std::vector<at::Tensor> tensors = {tensor};
-    finished([&] { return group_->allreduce(tensors, {}); });
-  }
-
-  void broadcast(at::Tensor& tensor) override {
-    std::vector<at::Tensor> tensors = {tensor};
-    finished([&] { return group_->broadcast(tensors, {}); });
-  }
-
- private:
-  c10::intrusive_ptr<c10d::ProcessGroupGloo> group_;
 };
 
 }  // namespace

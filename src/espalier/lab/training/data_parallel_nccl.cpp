@@ -5,12 +5,12 @@
 
 #include "espalier/core/error.h"
 #include "espalier/lab/torch.h"
-#include "espalier/lab/training/data_parallel_group.h"
+#include "espalier/lab/training/data_parallel_c10d.h"
 
 namespace espalier {
 namespace {
 
-class Nccl : public DataParallel::Group {
+class Nccl : public C10dGroup<c10d::ProcessGroupNCCL> {
  public:
   explicit Nccl(const DataParallelPlace& place) {
     found_group(place, [&] {
@@ -21,19 +21,6 @@ class Nccl : public DataParallel::Group {
       group_ = c10::make_intrusive<c10d::ProcessGroupNCCL>(store, place.rank, place.size);
     });
   }
-
-  void sum(at::Tensor& tensor) override {
-    std::vector<at::Tensor> tensors = {tensor};
-    finished([&] { return group_->allreduce(tensors, {}); });
-  }
-
-  void broadcast(at::Tensor& tensor) override {
-    std::vector<at::Tensor> tensors = {tensor};
-    finished([&] { return group_->broadcast(tensors, {}); });
-  }
-
- private:
-  c10::intrusive_ptr<c10d::ProcessGroupNCCL> group_;
 };
 
 }  // namespace
