@@ -4,7 +4,7 @@
 namespace espalier {
 namespace {
 
-constexpr int64_t kTokens = 256;  // of a text: the model's context
+constexpr int64_t kTokens = 1024;  // of a text: the model's context
 
 // The threshold at which more than half of the products with keys are skipped.
 Reproduction reproduce(ReproduceContext& context) {
@@ -20,7 +20,7 @@ Reproduction reproduce(ReproduceContext& context) {
     const double perplexity = run_policy(retrieval, arm, m, name);
     return Score{run_needles(retrieval, arm, m, name), perplexity};
   };
-  const Score dense = run("dense", "dense", {}), delta = run("deltallm", "22-deltallm", {{"threshold", "1.0"}, {"sink", "1"}});
+  const Score dense = run("dense", "dense", {}), delta = run("deltallm", "22-deltallm", {{"threshold", "0.8"}, {"sink", "1"}});
   const double left = m["deltallm"]["key_multiplies"].get<double>() / m["dense"]["key_multiplies"].get<double>();
   const std::string budget = fmt::format("{}", static_cast<int64_t>(left * static_cast<double>(kTokens)));
   const Score window = run("window", "streaming", {{"budget", budget}});
