@@ -52,7 +52,7 @@ class Slabs {
 std::shared_ptr<std::byte> allocate(size_t size) {
   static Slabs slabs;
   std::shared_ptr<std::byte> bytes = size < kSmall ? map(kLine, size) : size < kSlab / 4 ? slabs.take(size) : map(kLargePage, size);
-  std::memset(bytes.get(), 0, size);
+  std::memset(bytes.get(), 0, round_up(size, kLine));
   return bytes;
 }
 

@@ -32,7 +32,8 @@ struct BitRow {
                (kKind == Kind::kBitmap ? view.offsets[row] : row * view.row_values)),
         scales(view.scales + row * view.scale_stride),
         step(kKind == Kind::kRegular ? view.eight_values * (kColumns / 8) : 0),
-        group(view.group_shift) {}
+        group(view.group_shift),
+        last_group(view.scale_stride - 1) {}
 
   void next(int64_t column, typename Lanes::Vector (&w)[kParts]) {
     const auto mask = Lanes::mask_at(bits + column / 8);
@@ -40,7 +41,10 @@ struct BitRow {
     Values::expand(mask, values, w);
     values += kKind == Kind::kRegular ? step : Lanes::count(mask);
     if constexpr (kCode == Code::kI8Groups)
-      for (int i = 0; i < kParts; ++i) w[i] = Lanes::times(w[i], Lanes::spread(scales[(column + i * Lanes::kWidth) >> group]));
+      for (int i = 0; i < kParts; ++i) {
+        const int64_t at = (column + i * Lanes::kWidth) >> group;
+        w[i] = Lanes::times(w[i], Lanes::spread(scales[at < last_group ? at : last_group]));  // a last word goes beyond the row
+      }
   }
 
   // The steps differ too much for the machine to fetch far enough ahead by itself.
@@ -57,6 +61,7 @@ struct BitRow {
   const float* scales;
   int64_t step;
   int group;
+  int64_t last_group;
 };
 
 template <typename Lanes, Code kCode>
