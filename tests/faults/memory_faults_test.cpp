@@ -86,14 +86,14 @@ TEST_F(MemoryFaults, SomeAllocationsOfPrune) {
   const int last = static_cast<int>(calls_.size());
   ASSERT_GT(last, 100);
   int failed = 0;
-  for (int at = 2; at <= last; at += (last - 2) / 7) {
+  for (int at = 2; at <= last; at += (last - 2) / 12) {
     SCOPED_TRACE(testing::Message() << "allocation " << at << " of " << last);
     prepare(false);
     const ProgramEnd end = run({.at = at, .alloc_min = kLarge}, command);
     expect_clean(end, Found::kNothing, "memory");
     failed += end.exit_code != 0;
   }
-  EXPECT_GE(failed, 4);
+  EXPECT_GE(failed, 4);  // of thirteen: some are in places that go on without
 }
 
 }  // namespace
