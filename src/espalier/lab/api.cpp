@@ -1,6 +1,8 @@
 // The laboratory's door: what the program calls after opening libespalier-lab.
 #include "espalier/lab/api.h"
 
+#include <dlfcn.h>
+
 #include <chrono>
 #include <filesystem>
 
@@ -23,11 +25,18 @@
 namespace espalier {
 namespace {
 
+// OpenBLAS keeps its own threads, which ATen does not count; other BLAS libraries have no such function.
+void set_blas_threads(int threads) {
+  using Set = void (*)(int);
+  if (const auto set = reinterpret_cast<Set>(::dlsym(RTLD_DEFAULT, "openblas_set_num_threads"))) set(threads);
+}
+
 void prepare(const CommonRequest& common) {
   if (common.device != "cpu") user_error("--device: this build has no {} back end; use cpu", common.device);
   if (common.dtype != "auto" && common.dtype != "fp32")
     user_error("--dtype: the laboratory computes in fp32; {} is for generate, bench, serve and eval --policy", common.dtype);
   at::set_num_threads(common.threads);
+  set_blas_threads(common.threads);
 }
 
 bool wanted(const Json& entry, const MethodsRequest& request) {
