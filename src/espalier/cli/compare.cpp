@@ -147,7 +147,7 @@ class CompareVerb : public Verb {
     StepRequest step;
     step.method = parts.front();
     step.of = of_;
-    step.options = parse_settings({parts.begin() + 1, parts.end()});
+    step.options = parse_settings({parts.begin() + 1, parts.end()}, "--methods");
     if (!repair_.empty()) step.repair = repair_;
     step.options.insert(repair_options.begin(), repair_options.end());
     return step;

@@ -120,14 +120,14 @@ std::map<std::string, std::vector<int64_t>> parse_input_shapes(const std::vector
   return result;
 }
 
-MethodOptions parse_settings(const std::vector<std::string>& settings) {
+MethodOptions parse_settings(const std::vector<std::string>& settings, const std::string& option) {
   MethodOptions options;
   for (const auto& setting : settings) {
     const size_t sign = setting.find('=');
     if (sign == 0 || sign == std::string::npos)
-      user_error("--set: expected name=value, found '{}'", printable(setting));
+      user_error("{}: expected name=value, found '{}'", option, printable(setting));
     if (!options.emplace(setting.substr(0, sign), setting.substr(sign + 1)).second)
-      user_error("--set: '{}' is given twice", printable(setting.substr(0, sign)));
+      user_error("{}: '{}' is given twice", option, printable(setting.substr(0, sign)));
   }
   return options;
 }

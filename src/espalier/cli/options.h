@@ -32,8 +32,8 @@ extern const char* const kPackHelp;
 // The MODEL that most verbs begin with.
 CLI::Option* add_model(CLI::App& app, std::string& target);
 
-// "name=value" of --set; a name twice is an error.
-MethodOptions parse_settings(const std::vector<std::string>& settings);
+// "name=value" of an option of the program; a name twice is an error.
+MethodOptions parse_settings(const std::vector<std::string>& settings, const std::string& option = "--set");
 
 // "name=1x3x224x224" of --input-shape.
 std::map<std::string, std::vector<int64_t>> parse_input_shapes(const std::vector<std::string>& shapes);
