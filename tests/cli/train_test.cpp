@@ -9,6 +9,7 @@
 #include "espalier/core/json.h"
 #include "espalier/core/manifest.h"
 #include "espalier/core/rng.h"
+#include "espalier/families/family.h"
 #include "tests/cli/run_program.h"
 
 namespace espalier {
@@ -142,6 +143,30 @@ TEST_F(Train, DistilsATeacher) {
   ESP_EXPECT_MISTAKE(espalier(command("x", {"--teacher", "espalier-fashion-cnn", "--training", "distill-attention=1"})), "option distill-attention");
 }
 
+// Of the dense network's 200,714 values beside its layers 100,352 come from norms, as many from activations, 10 from biases.
+TEST_F(Train, AControlTakesTheStudysOptions) {
+  ASSERT_EQ(espalier({"prune", "espalier-fashion-cnn", "--method", "l1-channels", "--sparsity", "0.5", "-q", "-o", at("pruned")}).exit_code, 0);
+  const auto control = [&](const std::string& arm, std::vector<std::string> more) {
+    std::vector<std::string> all = {"train",      at("pruned"), "--control",  arm,       "--dense",   "espalier-fashion-cnn", "--data", "fashion-train", "--training", "steps=1",
+                                    "--training", "lr=1e-12",   "--training", "batch=8", "--threads", "1",                    "--json", "--force",       "-o",         at("control")};
+    all.insert(all.end(), more.begin(), more.end());
+    return espalier(all);
+  };
+  const auto dense_cost = [&](const ProgramEnd& end) { return parse_json(end.out, "train").at("control").at("dense multiply-adds").get<int64_t>(); };
+  const auto norm_scales = [&](const std::string& out) { return load_model(dir_ / out).graph.parameter("bn1.weight").load().to_floats(); };
+  const ProgramEnd plain = control("scratch-e", {}), all = control("scratch-e", {"--set", "count=all", "--set", "norm_scale=0.5"});
+  ASSERT_EQ(all.exit_code, 0) << all.err;
+  EXPECT_EQ(dense_cost(all) - dense_cost(plain), 200714);
+  for (const float scale : norm_scales("control")) EXPECT_NEAR(scale, 0.5, 1e-6);
+  ASSERT_EQ(espalier({"train", at("control") + "/recipe.yaml", "-q", "-o", at("again")}).exit_code, 0);
+  EXPECT_EQ(weights_of("again"), weights_of("control")) << "the stored recipe says it";
+  EXPECT_EQ(dense_cost(control("finetune", {"--set", "count=all"})), dense_cost(all));
+  ESP_EXPECT_MISTAKE(control("finetune", {"--set", "norm_scale=0.5"}), "control finetune: there is no option 'norm_scale'; expected one of count");
+  ESP_EXPECT_MISTAKE(control("scratch-b", {"--set", "count=al"}), "did you mean 'all'?");
+  write_file_atomically(dir_ / "none.yaml", "model: espalier-fashion-cnn\nset: {count: all}\n");
+  ESP_EXPECT_MISTAKE(espalier({"train", at("none.yaml"), "-o", at("x")}), "set: without a control");
+}
+
 // Without batch norms two processes with half a batch each are one process with the whole.
 class TrainTogether : public Train {
  protected:
@@ -233,7 +258,9 @@ TEST_F(Train, SaysWhatDoesNotFit) {
   ESP_EXPECT_MISTAKE(espalier(command("x", {"--training", "warmup=12"})), "warmup: expected fewer steps than the run's 12");
   ESP_EXPECT_MISTAKE(espalier(command("x", {"--method", "wanda"})), "wanda prunes without a training");
   ESP_EXPECT_MISTAKE(espalier(command("x", {"--data", "calibration.txt"})), "holds text, and");
-  ESP_EXPECT_MISTAKE(espalier(command("x", {"--set", "a=1"})), "--set: needs --method");
+  ESP_EXPECT_MISTAKE(espalier(command("x", {"--set", "a=1"})), "--set: needs --method or --control");
+  ESP_EXPECT_MISTAKE(espalier(command("x", {"--training", "batch=4"})), "--training: 'batch' is given twice");
+  ESP_EXPECT_MISTAKE(espalier(command("x", {"--training", "lr"})), "--training: expected name=value, found 'lr'");
   ESP_EXPECT_MISTAKE(espalier({"train", "--resume", at("none")}), "no unfinished run");
   ESP_EXPECT_MISTAKE(espalier({"train", "espalier-tiny"}), "--out: missing");
   write_file_atomically(dir_ / "bad.yaml", "model: espalier-tiny\ntrainin: {lr: 1}\n");

@@ -28,7 +28,7 @@ class TrainVerb : public Verb {
     add_text(app, "--eval", request_.eval_data, "DATA", "measure quality on it after every epoch");
     add_text(app, "--method", step_.method, "METHOD", "of kind Plugin: what prunes during the training (`espalier methods`)");
     add_share(app, "--sparsity", step_.sparsity, "share that the method removes, in [0, 1)");
-    add_texts(app, "--set", settings_, "NAME=VALUE", "an option of the method (repeatable)");
+    add_texts(app, "--set", settings_, "NAME=VALUE", "an option of the method, or of the control (repeatable)");
     add_texts(app, "--training", training_, "NAME=VALUE", "a setting of the training, as epochs=10 or lr=0.1 (repeatable; docs/training.md)");
     app.add_flag("--fresh", request_.fresh, "begin with initial weights instead of the model's");
     add_text(app, "--masks", request_.masks, "FILE", "weights that stay zero; by default those beside a pruned model");
@@ -74,10 +74,14 @@ class TrainVerb : public Verb {
     if (!step_.method.empty()) {
       step_.options = parse_settings(settings_);
       request_.methods.push_back(step_);
-    } else if (!settings_.empty() || step_.sparsity) {
-      user_error("{}: needs --method; settings of the training go to --training", settings_.empty() ? "--sparsity" : "--set");
+    } else if (step_.sparsity) {
+      user_error("--sparsity: needs --method");
+    } else if (!request_.control.empty()) {
+      for (const auto& [name, value] : parse_settings(settings_)) request_.control_options[name] = value;
+    } else if (!settings_.empty()) {
+      user_error("--set: needs --method or --control; settings of the training go to --training");
     }
-    for (const auto& [name, value] : parse_settings(training_)) request_.training[name] = value;
+    for (const auto& [name, value] : parse_settings(training_, "--training")) request_.training[name] = value;
     if (resumed_.empty()) return;
     if (!request_.out.empty() && request_.out != resumed_) user_error("--out: {} is not the run that --resume names, {}", request_.out, resumed_);
     request_.out = resumed_;

@@ -169,6 +169,7 @@ struct TrainRequest {
   std::string teacher;               // "": none; a model whose outputs are distilled
   std::string control;               // "": none; scratch-e, scratch-b, finetune: what a pruned model is compared with
   std::string dense;                 // with control: the model that was pruned
+  MethodOptions control_options;     // of the control
   std::string out, recipe;
   bool force = false, resume = false;
 };

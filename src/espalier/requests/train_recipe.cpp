@@ -7,7 +7,7 @@ namespace espalier {
 TrainRequest read_train_recipe(const std::filesystem::path& path) {
   const Json root = read_yaml(path);
   const auto where = path.string();
-  std::vector<std::string> known = {"model", "fresh", "data", "eval", "methods", "training", "masks", "teacher", "control", "dense"};
+  std::vector<std::string> known = {"model", "fresh", "data", "eval", "methods", "training", "masks", "teacher", "control", "dense", "set"};
   known.insert(known.end(), kCommonKeys.begin(), kCommonKeys.end());
   const RecipeFields fields(root, where, known);
   TrainRequest request;
@@ -20,6 +20,10 @@ TrainRequest read_train_recipe(const std::filesystem::path& path) {
   fields.text("teacher", request.teacher);
   fields.word("control", kControls, request.control);
   fields.text("dense", request.dense);
+  if (const Json* options = fields.find("set")) {
+    if (request.control.empty()) user_error("{}: without a control there is nothing that it sets; options of methods go into methods[…].set", fields.place("set"));
+    request.control_options = read_settings(*options, where, "set");
+  }
   read_common(fields, where, request.common);
   if (const Json* training = fields.find("training")) request.training = read_settings(*training, where, "training");
   if (const Json* methods = fields.find("methods")) {
@@ -40,6 +44,7 @@ Json recipe_of(const TrainRequest& request) {
   put("teacher", request.teacher);
   put("control", request.control);
   put("dense", request.dense);
+  if (!request.control_options.empty()) recipe["set"] = request.control_options;
   const auto& common = request.common;
   recipe.update({{"seed", common.seed}, {"threads", common.threads}, {"device", common.device}, {"dtype", common.dtype}});
   for (const auto& [name, shape] : common.input_shapes) recipe["input_shapes"][name] = fmt::format("{}", fmt::join(shape, "x"));

@@ -109,6 +109,10 @@ TrainingData open_data(const TrainRequest& request, const Model& model, const Tr
   return data;
 }
 
+OptionValues control_options(const TrainRequest& request, const Model& model) {
+  return {"control " + request.control, control_option_specs(request.control, model.task), request.control_options};
+}
+
 // The request with every default filled in: what the stored recipe says.
 TrainRequest completed(TrainRequest request, const Model& model) {
   const bool pictures = model.task == Task::kImages;
@@ -119,6 +123,7 @@ TrainRequest completed(TrainRequest request, const Model& model) {
   }
   const Aim aim = aim_of(model);
   request.training = completed_train_options(request.training, aim.kind, aim.context);
+  if (!request.control.empty()) request.control_options = control_options(request, model).all();
   for (auto& step : request.methods) {
     const Method& method = find_method(step.method);
     step.method = method.id;
@@ -230,13 +235,15 @@ Json run_train(const TrainRequest& asked) {
   const TrainRequest request = completed(asked, model);
   TrainSettings settings = read_train_settings(request.training, aim.kind, aim.context, request.common.seed);
   std::optional<ControlPlan> control;
+  ControlSettings of_control;
   if (!request.control.empty()) {
     if (!request.methods.empty()) user_error("--control: a control prunes nothing; leave --method out");
-    control = plan_control(request.control, open_model(request.dense, request.common), model, settings.options);
+    of_control = control_settings(control_options(request, model));
+    control = plan_control(request.control, open_model(request.dense, request.common), model, settings.options, of_control.counted);
   }
   const std::map<std::string, WeightMask> masks = masks_of(request, model);
   if (control && control->fresh) {
-    initialise_control(model, request.common.seed);
+    initialise_control(model, request.common.seed, of_control.initial);
   } else if (request.fresh) {
     if (aim.kind != TrainingKind::kPictures) {
       initialise_decoder(model.graph, request.common.seed);

@@ -4,13 +4,24 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "espalier/core/json.h"
 #include "espalier/families/family.h"
+#include "espalier/lab/methods/option_values.h"
 #include "espalier/lab/methods/training/rethinking_value.h"
+#include "espalier/lab/training/fresh_weights.h"
 #include "espalier/lab/training/trainer.h"
 
 namespace espalier {
+
+struct ControlSettings {
+  Counted counted = Counted::kLayers;
+  InitialWeights initial{.fan_out = true};  // of classifiers of pictures
+};
+// What may be said of a control: how multiply-adds are counted and, where weights are new, which.
+std::vector<OptionSpec> control_option_specs(const std::string& control, Task task);
+ControlSettings control_settings(const OptionValues& values);
 
 struct ControlPlan {
   bool fresh = false;                         // begins with initial weights
@@ -27,7 +38,7 @@ struct ControlPlan {
 ControlPlan plan_control(const std::string& control, const Model& dense, const Model& pruned, TrainOptions& options,
                          Counted counted = Counted::kLayers);
 
-// Initial weights as the study has them: He's normal by the outputs for classifiers of pictures.
-void initialise_control(Model& model, uint64_t seed);
+// Initial weights as the study has them: He's normal for classifiers of pictures.
+void initialise_control(Model& model, uint64_t seed, const InitialWeights& initial);
 
 }  // namespace espalier

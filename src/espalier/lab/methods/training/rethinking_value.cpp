@@ -6,7 +6,6 @@
 #include <fstream>
 
 #include "espalier/core/assets.h"
-#include "espalier/core/choice.h"
 #include "espalier/core/error.h"
 #include "espalier/core/ranking.h"
 #include "espalier/graph/node_kinds.h"
@@ -126,10 +125,9 @@ void cut_by_l1(Graph& graph, double share) {
   cut(graph, coupling, cuts_without(coupling, gone));
 }
 
-struct ControlSettings {
+struct ArmSettings {
   int64_t batch = 64;
-  Counted counted = Counted::kLayers;
-  InitialWeights initial{.fan_out = true};
+  ControlSettings control;
   bool every_epoch = false;  // measures after each, for the best
 };
 
@@ -148,11 +146,11 @@ double best_accuracy(const TrainResult& result, double last) {
 
 // Trains a copy of the pruned model as the arm says; `options` are the dense model's.
 ControlRun run_control(const std::string& arm, const Model& dense, const Model& pruned, const ImageDataset& train_set, const ImageDataset& test_set,
-                       TrainOptions options, const ControlSettings& settings) {
+                       TrainOptions options, const ArmSettings& settings) {
   const auto begin = std::chrono::steady_clock::now();
   Model model = copy_of(pruned);
-  ControlRun run{plan_control(arm, dense, pruned, options, settings.counted)};
-  if (run.plan.fresh) initialise_weights(model.graph, options.seed, settings.initial);
+  ControlRun run{plan_control(arm, dense, pruned, options, settings.control.counted)};
+  if (run.plan.fresh) initialise_control(model, options.seed, settings.control.initial);
   PictureTask task(model.graph, train_set, {}, model.image, {.batch = settings.batch, .seed = options.seed}, settings.every_epoch ? &test_set : nullptr);
   options.evaluate_every = settings.every_epoch;
   Plugins none;
@@ -182,23 +180,13 @@ std::vector<std::string> arms_of(const StudyJob& job) {
   return arms;
 }
 
-ControlSettings settings_of(const StudyJob& job) {
-  constexpr std::pair<const char*, Counted> kCounts[] = {{"layers", Counted::kLayers}, {"all", Counted::kAll}};
-  constexpr std::pair<const char*, bool> kFans[] = {{"fan_out", true}, {"fan_in", false}};
-  const auto where = [](const char* option) { return fmt::format("{}: option {}", kId, option); };
-  ControlSettings settings{.batch = job.integer("batch", 1, 65536), .every_epoch = true};
-  settings.counted = choice_from_name(where("count"), job.text("count"), kCounts);
-  settings.initial = {choice_from_name(where("init"), job.text("init"), kFans), job.real("norm_scale", 0, 1e3)};
-  return settings;
-}
-
 // Every arm with every seed, and what follows.
 Json run_arms(StudyJob& job) {
   const Model& dense = job.model();
   if (!job.has("pruned")) user_error("study {}: option pruned: missing: the model that was cut from {}", kId, dense.path.string());
   if (dense.task != Task::kImages) user_error("study {}: {} is no classifier of pictures; train --control takes others, one run at a time", kId, dense.path.string());
   const std::vector<std::string> arms = arms_of(job);
-  const ControlSettings settings = settings_of(job);
+  const ArmSettings settings{job.integer("batch", 1, 65536), control_settings(job.options()), true};
   const Model pruned = load_model(resolve_model(job.text("pruned")));
   const auto train_set = ImageDataset::open(resolve_data(job.data().empty() ? kEmbeddedPictures : job.data()));
   const auto test_set = ImageDataset::open(resolve_data(job.has("eval") ? job.text("eval") : kEmbeddedTestPictures));
@@ -235,20 +223,23 @@ Json run_arms(StudyJob& job) {
   return result;
 }
 
+std::vector<OptionSpec> study_options() {
+  std::vector<OptionSpec> options = {{"pruned", "text", "", "MODEL", "the model that was cut from MODEL"},
+                                     {"eval", "text", "", "DATA", "held-out pictures; empty: the embedded ones"},
+                                     {"arms", "text", "finetune,scratch-e,scratch-b", "of these, with commas between", "what is trained; a verdict needs the first and the last"},
+                                     {"seeds", "int", "5", "at least 2", "runs of every arm"},
+                                     {"epochs", "int", "160", "> 0", "of the dense model's training"},
+                                     {"lr", "real", "0.1", "> 0", "its rate, which falls to a tenth at a half and at three quarters"},
+                                     {"batch", "int", "64", "> 0", "pictures"},
+                                     {"cap", "text", "2", "2, none", "scratch-b takes at most so many times the epochs"},
+                                     {"margin", "real", "0.2", "from 0", "points that scratch may be worse and still count as equal"}};
+  for (OptionSpec& option : control_option_specs("scratch-b", Task::kImages)) options.push_back(std::move(option));
+  return options;
+}
+
 const RegisterStudy study({.id = kId,
                            .summary = "is a pruned classifier better than its shape trained from scratch? Arms with equal budgets, seeds, a verdict",
-                           .options = {{"pruned", "text", "", "MODEL", "the model that was cut from MODEL"},
-                                       {"eval", "text", "", "DATA", "held-out pictures; empty: the embedded ones"},
-                                       {"arms", "text", "finetune,scratch-e,scratch-b", "of these, with commas between", "what is trained; a verdict needs the first and the last"},
-                                       {"seeds", "int", "5", "at least 2", "runs of every arm"},
-                                       {"epochs", "int", "160", "> 0", "of the dense model's training"},
-                                       {"lr", "real", "0.1", "> 0", "its rate, which falls to a tenth at a half and at three quarters"},
-                                       {"batch", "int", "64", "> 0", "pictures"},
-                                       {"cap", "text", "2", "2, none", "scratch-b takes at most so many times the epochs"},
-                                       {"init", "text", "fan_out", "fan_out, fan_in", "initial weights: He's normal by the outputs or the inputs"},
-                                       {"norm_scale", "real", "1", "from 0", "initial scale of batch norms; the released networks' is 0.5"},
-                                       {"count", "text", "layers", "layers, all", "multiply-adds: of layers, or one more a value for biases, norms and activations"},
-                                       {"margin", "real", "0.2", "from 0", "points that scratch may be worse and still count as equal"}},
+                           .options = study_options(),
                            .run = run_arms});
 
 constexpr uint64_t kSeeds = 3;
