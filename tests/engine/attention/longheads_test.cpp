@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <set>
 
 #include "tests/engine/attention/recorder.h"
@@ -191,6 +192,26 @@ TEST(LongHeads, CodecsAndWindowsOfTheModel) {
   EXPECT_EQ(run.sequence->cache().token_positions(0, 0).front(), 120 - 19) << "what the model's window left is freed";
 }
 
+TEST(LongHeads, RandomChunksAreAControl) {
+  const Oracle oracle(4, 2, 16, 200);
+  Recording recording;
+  const auto run = run_recorded(oracle, longheads(8, 40, {{"rank", "random"}}), {199, 1}, recording, 2);
+  std::map<int32_t, int64_t> counts;  // of chunks 1 … 22, as the last 8 queries chose them: two each
+  int64_t differ = 0;
+  for (int64_t p = 192; p < 200; ++p)
+    for (int64_t h = 0; h < 4; ++h) {
+      const auto ids = recording.of(0, h, p).selection.ids;
+      ASSERT_EQ(ids.size(), 5u);
+      EXPECT_TRUE(ids[0] == 0 && ids[1] > 0 && ids[1] < ids[2] && ids[2] < 23 && ids[3] == 23 && ids[4] == 24);
+      ++counts[ids[1]], ++counts[ids[2]];
+      differ += ids != recording.of(0, 0, p).selection.ids;
+    }
+  EXPECT_GT(counts.size(), 15u) << "64 draws from 22";
+  EXPECT_GT(differ, 16) << "of 24";
+  EXPECT_EQ(run.sequence->counters().keys_scored, 0u);
+  EXPECT_EQ(run_sequence(oracle, longheads(8, 40, {{"rank", "random"}}), {199, 1}).out, run.out) << "whichever thread draws";
+}
+
 TEST(LongHeads, NotANumberChoosesSomething) {
   Oracle oracle(2, 1, 16, 120);
   oracle.q[16 * 2 * 90] = oracle.k[16 * 20] = std::nanf("");
@@ -210,6 +231,7 @@ TEST(LongHeads, RefusesOptionsThatDoNotFit) {
   EXPECT_EQ(line({{"chunk", "0"}}), "policy 28-longheads: chunk: expected a whole number from 1 to 100, found 0");
   EXPECT_EQ(line({{"attention", "0"}}), "policy 28-longheads: attention: expected a whole number from 1 to 1073741824, found 0");
   EXPECT_EQ(line({{"per", "x"}}), "policy 28-longheads: per: expected one of head, group, found x");
+  EXPECT_EQ(line({{"rank", "x"}}), "policy 28-longheads: rank: expected one of best, random, found x");
   EXPECT_EQ(refusal(ask("28-longheads"), 100, false), "policy 28-longheads: model: expected rotary positions, found none in any layer");
   EXPECT_EQ(line({}), "");
 }

@@ -6,6 +6,7 @@
 
 #include "espalier/core/error.h"
 #include "espalier/core/largest_scores.h"
+#include "espalier/core/rng.h"
 #include "espalier/engine/simd.h"
 
 namespace espalier {
@@ -58,15 +59,20 @@ uint64_t LongHeads::select(const SelectQuery& query, Selection& selection) const
   thread_local std::vector<float> scores;  // of chunks 1 … own - 2
   thread_local LargestScores largest;
   scores.assign(static_cast<size_t>(own - 2), 0.0f);
-  for (int64_t head = first; head < first + heads; ++head)
-    for (int64_t j = 1; j <= own - 2; ++j)
-      scores[static_cast<size_t>(j - 1)] += score(query.layer, head, j, query.q + head * layer.head_size);
+  if (options_.random) {
+    Rng rng(options_.seed, fmt::format("longheads/{}/{}/{}", query.layer, first, query.position));
+    for (float& score : scores) score = static_cast<float>(rng.uniform());
+  } else {
+    for (int64_t head = first; head < first + heads; ++head)
+      for (int64_t j = 1; j <= own - 2; ++j)
+        scores[static_cast<size_t>(j - 1)] += score(query.layer, head, j, query.q + head * layer.head_size);
+  }
   selection.kind = Selection::Kind::kBlocks;
   largest.choose(scores, options_.chunks - 3, selection.ids);
   for (int32_t& id : selection.ids) ++id;
   selection.ids.insert(selection.ids.begin(), 0);
   for (const int64_t last : {own - 1, own}) selection.ids.push_back(static_cast<int32_t>(last));
-  return static_cast<uint64_t>(heads * (own - 2));
+  return options_.random ? 0 : static_cast<uint64_t>(heads * (own - 2));
 }
 
 float LongHeads::score(int layer, int64_t head, int64_t chunk, const float* q) const {
@@ -171,6 +177,7 @@ std::unique_ptr<AttentionPolicy> make(const PolicyContext& c) {
   options.chunk = chunk, options.chunks = attention / chunk;
   options.start = c.has("start") ? c.integer("start", 1, kMost) : attention;
   options.per_head = c.choice("per", {"head", "group"}) == 0;
+  options.random = c.choice("rank", {"best", "random"}) == 1, options.seed = c.seed;
   return std::make_unique<LongHeads>(c.layers, c.codec, options);
 }
 
@@ -180,6 +187,7 @@ const RegisterPolicy registered(
       {"chunk", "int", "", "1 … context", "tokens of a chunk; default a sixteenth of attention, at most 256"},
       {"start", "int", "", "1 … 2^30", "queries of a prompt before this position see everything; default attention"},
       {"per", "text", "head", "head, group", "chunks for each query head, or the same for those of a KV head"},
+      {"rank", "text", "best", "best, random", "which chunks besides those that are always taken; random is a control"},
       {"allow_extrapolation", "int", "0", "0, 1", "1: attention may exceed the model's context"}},
      make});
 

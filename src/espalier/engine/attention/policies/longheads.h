@@ -19,6 +19,8 @@ struct LongHeadsOptions {
   int64_t chunks = 16;   // that a query sees
   int64_t start = 4096;  // earlier queries of a prompt see everything
   bool per_head = true;  // else the query heads of a KV head choose together
+  bool random = false;   // the control: chunks at random instead of the best ones
+  uint64_t seed = 0;     // of the control
 };
 
 class LongHeads : public AttentionPolicy {
