@@ -127,6 +127,11 @@ TEST_F(Train, AnEncoderLearnsHiddenTokens) {
   const ProgramEnd again = espalier({"train", at("mlm") + "/recipe.yaml", "-q", "-o", at("again")});
   ASSERT_EQ(again.exit_code, 0) << again.err;
   EXPECT_EQ(weights_of("again"), weights_of("mlm"));
+  const ProgramEnd measured = espalier({"eval", at("mlm"), "--data", at("text.txt"), "--length", "12", "--limit", "520", "--against", at("bert")});
+  ASSERT_EQ(measured.exit_code, 0) << measured.err;
+  EXPECT_EQ(measured.out.rfind("masked_ppl ", 0), 0u) << measured.out;
+  EXPECT_NE(measured.out.find("over 104 tokens, chosen as 15 % of the text"), std::string::npos) << measured.out;
+  ESP_EXPECT_MISTAKE(espalier({"eval", at("mlm"), "--data", at("text.txt"), "--policy", "streaming"}), "expected a language model");
   const auto with = [&](const std::string& setting) {
     return espalier({"train", at("mlm"), "--data", at("text.txt"), "--training", setting, "-o", at("x")});
   };

@@ -28,7 +28,7 @@ class EvalVerb : public Verb {
   void declare(CLI::App& app) override {
     add_model(app, request_.model)->required();
     add_text(app, "--data", request_.data, "DATA", "text, or pictures: CIFAR or IDX files, a folder by class; by default an embedded text");
-    add_choice(app, "--metric", request_.metric, {"ppl", "accuracy", "map", "needle", "vqa", "kl"},
+    add_choice(app, "--metric", request_.metric, {"ppl", "masked_ppl", "accuracy", "map", "needle", "vqa", "kl"},
                "by default what suits model and data");
     add_text(app, "--against", request_.against, "MODEL", "add the differences from this model");
     add_integer(app, "--length", request_.length, 0, kMost, "tokens a window; 0: the model's context");
@@ -96,6 +96,7 @@ std::string EvalVerb::text(const Json& result) {
   if (const Json ci = result.value("ci95", Json()); ci.is_array() && ci.size() == 2)
     line += fmt::format(" (95 % interval {} to {})", shown(ci[0]), shown(ci[1]));
   line += scope_of(result);
+  if (result.contains("mask_share")) line += fmt::format(", chosen as {:g} % of the text", 100 * result["mask_share"].get<double>());
   if (result.contains("top5")) line += ", top-5 " + shown(result["top5"]);
   if (result.contains("seconds")) line += ", " + format_duration(result["seconds"].get<double>());
   if (const Json macro = result.value("macro", Json()); macro.is_object())

@@ -5,8 +5,10 @@
 #include "espalier/io/image_dataset.h"
 #include "espalier/io/text_dataset.h"
 #include "espalier/lab/evaluate_images.h"
+#include "espalier/lab/evaluate_masked.h"
 #include "espalier/lab/measure/quality.h"
 #include "espalier/lab/methods/runner.h"
+#include "espalier/lab/training/masked_text_task.h"
 
 namespace espalier {
 namespace {
@@ -23,7 +25,8 @@ std::string why_no_pictures(const Model& model) {
 Json run_eval(const EvalRequest& request) {
   const Model model = open_model(request.model, request.common);
   if (model.task == Task::kImages) return evaluate_images(request, model);
-  if (model.task != Task::kText) user_error("{}: it is neither a language model nor a classifier of pictures{}", model.path.string(), why_no_pictures(model));
+  if (model.task == Task::kOther && masked_language_shape(model.graph)) return evaluate_masked(request, model);
+  if (model.task != Task::kText) user_error("{}: it is no language model, causal or masked, and no classifier of pictures{}", model.path.string(), why_no_pictures(model));
   if (!request.metric.empty() && request.metric != "ppl" && request.metric != "kl")
     throw UserError("--metric", "metric of a language model", "ppl or kl", request.metric);
   const auto data = resolve_data(request.data.empty() ? "evaluation.txt" : request.data);

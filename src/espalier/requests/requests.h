@@ -70,7 +70,7 @@ struct EngineRequest {
 struct EvalRequest {
   CommonRequest common;
   std::string model, data;
-  std::string metric;   // "": what suits model and data; ppl | accuracy | map | needle | vqa | kl
+  std::string metric;   // "": what suits model and data; ppl | masked_ppl | accuracy | map | needle | vqa | kl
   std::string against;  // "": none; a model whose values are the reference
   int64_t length = 0;   // tokens a window; 0: the model's context length
   int64_t stride = 0;   // 0: windows do not overlap

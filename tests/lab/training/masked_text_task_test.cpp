@@ -5,6 +5,8 @@
 
 #include <cmath>
 
+#include "espalier/families/output.h"
+#include "espalier/lab/evaluate.h"
 #include "espalier/lab/interpreter/interpreter.h"
 #include "espalier/lab/torch.h"
 #include "espalier/lab/training/fresh_model.h"
@@ -168,6 +170,83 @@ TEST(MaskedText, TheLossIsOfTheChosenTokensAlone) {
   EXPECT_EQ(count, 6);
   EXPECT_NEAR(task.loss(encoder.model.graph, output, batch).item<double>(), sum / 6, 1e-5);
   EXPECT_EQ(task.hits(output, batch), std::pair(right, count));
+}
+
+// logits [vocabulary] → log of the probabilities, by the definition.
+std::vector<double> log_probabilities(const at::Tensor& logits) {
+  std::vector<double> values(static_cast<size_t>(logits.size(0)));
+  double exponentials = 0;
+  for (size_t v = 0; v < values.size(); ++v) values[v] = logits[static_cast<int64_t>(v)].item<double>(), exponentials += std::exp(values[v]);
+  for (double& value : values) value -= std::log(exponentials);
+  return values;
+}
+
+// `espalier eval`: 61 words in windows of ten, so the last has but one and is left out; 15 % of ten are two.
+TEST(MaskedEvaluation, IsOfTokensThatTheSeedChooses) {
+  for (const char* type : {"bert", "distilbert"}) {
+    Encoder encoder(type), dense(type);
+    std::string text;
+    for (int32_t id : words(61, 3)) text += fmt::format("w{} ", id);
+    write_file_atomically(encoder.dir / "text.txt", text);
+    initialise_decoder(dense.model.graph, 3);
+    std::filesystem::create_directory(dense.dir / "fresh");
+    write_model(dense.model, dense.dir / "fresh");
+    EvalRequest request;
+    request.model = encoder.dir.path().string(), request.data = (encoder.dir / "text.txt").string(), request.against = (dense.dir / "fresh").string();
+    request.length = 12, request.common.seed = 7;
+    const Json found = run_eval(request);
+
+    const TokenMasking masking(encoder.tokenizer, kVocabulary, 0.15, "model");
+    Weights weights(encoder.model.graph), dense_weights(dense.model.graph);
+    const Interpreter its(encoder.model.graph, weights), other(dense.model.graph, dense_weights);
+    const at::Tensor ids = at::tensor(words(60, 3)).to(at::kLong).view({6, 10});
+    double nats = 0, dense_nats = 0, kl = 0;
+    for (int64_t row = 0; row < 6; ++row) {
+      Rng rng(7, fmt::format("training/evaluation masks/{}", row));
+      const TrainingBatch batch = masking.apply(ids.narrow(0, row, 1), rng);
+      const at::Tensor logits = its.forward(batch.inputs)[0], dense_logits = other.forward(batch.inputs)[0];
+      for (int64_t i = 0; i < 12; ++i) {
+        const int64_t target = batch.targets[0][i].item<int64_t>();
+        if (target < 0) continue;
+        const auto q = log_probabilities(logits[i]), p = log_probabilities(dense_logits[i]);
+        nats -= q[static_cast<size_t>(target)], dense_nats -= p[static_cast<size_t>(target)];
+        for (size_t v = 0; v < p.size(); ++v) kl += std::exp(p[v]) * (p[v] - q[v]);
+      }
+    }
+    EXPECT_EQ(found.at("metric"), "masked_ppl");
+    EXPECT_EQ(found.at("tokens"), 12);
+    EXPECT_EQ(found.at("mask_share"), 0.15);
+    EXPECT_NEAR(found.at("value").get<double>(), std::exp(nats / 12), 1e-4 * std::exp(nats / 12));
+    EXPECT_LT(found.at("ci95")[0].get<double>(), std::exp(nats / 12));
+    EXPECT_NEAR(found.at("against").at("masked_ppl").get<double>(), std::exp(dense_nats / 12), 1e-4 * std::exp(dense_nats / 12));
+    EXPECT_NEAR(found.at("against").at("kl").get<double>(), kl / 12, 1e-5);
+    EXPECT_EQ(run_eval(request).at("value"), found.at("value"));
+    request.common.seed = 8;
+    EXPECT_NE(run_eval(request).at("value"), found.at("value")) << "other tokens";
+    request.against = request.model, request.metric = "kl";
+    EXPECT_NEAR(run_eval(request).at("value").get<double>(), 0, 1e-6) << "from itself";
+  }
+}
+
+TEST(MaskedEvaluation, SaysWhatDoesNotFit) {
+  const Encoder encoder;
+  write_file_atomically(encoder.dir / "text.txt", "w5 w6 w7");
+  write_file_atomically(encoder.dir / "special.txt", "[SEP] [SEP] [SEP]");
+  EvalRequest plain;
+  plain.model = encoder.dir.path().string(), plain.data = (encoder.dir / "text.txt").string();
+  EvalRequest request = plain;
+  request.metric = "ppl";
+  ESP_EXPECT_USER_ERROR(run_eval(request), "--metric: metric of an encoder that predicts hidden tokens: expected masked_ppl or kl, found ppl");
+  request = plain, request.stride = 4;
+  ESP_EXPECT_USER_ERROR(run_eval(request), "--stride: windows of");
+  request = plain, request.length = 17;
+  ESP_EXPECT_USER_ERROR(run_eval(request), "expected 4 to the model's 16 positions, found 17");
+  request = plain, request.data = (encoder.dir / "special.txt").string();
+  ESP_EXPECT_USER_ERROR(run_eval(request), "no two tokens of which one could be hidden");
+  const test::TempDir other;
+  test::write_tiny(other.path(), test::tiny_llama({}));
+  request = plain, request.against = other.path().string();
+  ESP_EXPECT_USER_ERROR(run_eval(request), "--against: model: expected an encoder that predicts hidden tokens, found one of text");
 }
 
 TrainOptions learning(int64_t steps) {

@@ -13,24 +13,6 @@ namespace {
 constexpr uint64_t kHiddenBytes = 512u << 20;
 constexpr int64_t kLogitPositions = 512;  // a vocabulary of 128k makes 256 MB of them
 
-struct Sums {
-  NatsSums nats;
-  double kl = 0;
-  int64_t agreeing = 0, compared = 0;
-};
-
-void score_chunk(NatsSums& sums, size_t window, const at::Tensor& logits, const at::Tensor& targets) {
-  const at::Tensor nats = -at::log_softmax(logits, -1).gather(-1, targets.unsqueeze(-1)).to(at::kDouble);
-  sums.add(window, nats.sum().item<double>(), nats.square().sum().item<double>(), nats.numel());
-}
-
-void compare_chunk(Sums& sums, const at::Tensor& logits, const at::Tensor& dense) {
-  const at::Tensor p = at::log_softmax(dense, -1), q = at::log_softmax(logits, -1);
-  sums.kl += (p.exp() * (p - q)).sum(-1).to(at::kDouble).sum().item<double>();
-  sums.agreeing += (dense.argmax(-1) == logits.argmax(-1)).sum().item<int64_t>();
-  sums.compared += logits.size(0);
-}
-
 // Runs one group of windows through every block of the graph.
 std::unique_ptr<BlockStream> stream_through(const Graph& graph, const TokenSequences& group, Progress& progress, const Observer* observer = nullptr) {
   auto stream = std::make_unique<BlockStream>(graph, group, 4096);
@@ -43,7 +25,7 @@ std::unique_ptr<BlockStream> stream_through(const Graph& graph, const TokenSeque
 
 class Scorer {
  public:
-  Scorer(Sums& sums, int64_t length, int64_t stride) : sums_(sums), length_(length), stride_(stride) {}
+  Scorer(QualitySums& sums, int64_t length, int64_t stride) : sums_(sums), length_(length), stride_(stride) {}
 
   // logits [n, vocab] of positions from `at` on of one window.
   void score(size_t window, const std::vector<int32_t>& ids, int64_t at, const at::Tensor& logits, const at::Tensor& dense) {
@@ -52,28 +34,40 @@ class Scorer {
     if (from >= to) return;
     const at::Tensor part = logits.narrow(0, from - at, to - from);
     const std::vector<int64_t> targets(ids.begin() + from + 1, ids.begin() + to + 1);
-    score_chunk(sums_.nats, window, part, at::tensor(targets));
-    if (dense.defined()) compare_chunk(sums_, part, dense.narrow(0, from - at, to - from));
+    sums_.score(window, part, at::tensor(targets));
+    if (dense.defined()) sums_.compare(part, dense.narrow(0, from - at, to - from));
   }
 
  private:
-  Sums& sums_;
+  QualitySums& sums_;
   int64_t length_, stride_;
 };
 
-Quality summarise(const Sums& sums) {
+}  // namespace
+
+void QualitySums::score(size_t window, const at::Tensor& logits, const at::Tensor& targets) {
+  const at::Tensor nats = -at::log_softmax(logits, -1).gather(-1, targets.unsqueeze(-1)).to(at::kDouble);
+  nats_.add(window, nats.sum().item<double>(), nats.square().sum().item<double>(), nats.numel());
+}
+
+void QualitySums::compare(const at::Tensor& logits, const at::Tensor& dense) {
+  const at::Tensor p = at::log_softmax(dense, -1), q = at::log_softmax(logits, -1);
+  kl_ += (p.exp() * (p - q)).sum(-1).to(at::kDouble).sum().item<double>();
+  agreeing_ += (dense.argmax(-1) == logits.argmax(-1)).sum().item<int64_t>();
+  compared_ += logits.size(0);
+}
+
+Quality QualitySums::quality() const {
   Quality quality;
-  quality.tokens = sums.nats.tokens();
-  quality.nats_per_token = sums.nats.nats_per_token();
-  quality.perplexity = sums.nats.perplexity();
-  if (sums.compared > 0) {
-    quality.kl = sums.kl / static_cast<double>(sums.compared);
-    quality.agreement = static_cast<double>(sums.agreeing) / static_cast<double>(sums.compared);
+  quality.tokens = nats_.tokens();
+  quality.nats_per_token = nats_.nats_per_token();
+  quality.perplexity = nats_.perplexity();
+  if (compared_ > 0) {
+    quality.kl = kl_ / static_cast<double>(compared_);
+    quality.agreement = static_cast<double>(agreeing_) / static_cast<double>(compared_);
   }
   return quality;
 }
-
-}  // namespace
 
 Quality measure_quality(const Graph& graph, const TokenSequences& windows, int64_t length, int64_t stride, const Graph* against,
                         const Observer* observer) {
@@ -82,7 +76,7 @@ Quality measure_quality(const Graph& graph, const TokenSequences& windows, int64
   const auto start = std::chrono::steady_clock::now();
   const auto groups = group_by_memory(graph, windows, kHiddenBytes);
   Progress progress("evaluating", static_cast<int64_t>(groups.size()) * (graph.block_count + (against ? against->block_count : 0)), "block");
-  Sums sums;
+  QualitySums sums;
   Scorer scorer(sums, length, stride);
   size_t window = 0;
   for (const auto& group : groups) {
@@ -103,7 +97,7 @@ Quality measure_quality(const Graph& graph, const TokenSequences& windows, int64
     }
     window += group.size();
   }
-  Quality quality = summarise(sums);
+  Quality quality = sums.quality();
   quality.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return quality;
 }

@@ -1,6 +1,8 @@
 // How good is a language model on a text, and how far is it from its dense original.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <optional>
 
 #include "espalier/engine/text_quality.h"
@@ -16,6 +18,19 @@ struct Quality {
   double seconds = 0;
   std::optional<double> kl;         // mean over positions of KL(dense ‖ this), nats
   std::optional<double> agreement;  // share of positions where both put the same token first
+};
+
+// Of positions whose logits [n, vocabulary] are there.
+class QualitySums {
+ public:
+  void score(size_t window, const at::Tensor& logits, const at::Tensor& targets);  // targets [n]
+  void compare(const at::Tensor& logits, const at::Tensor& dense);
+  Quality quality() const;
+
+ private:
+  NatsSums nats_;
+  double kl_ = 0;
+  int64_t agreeing_ = 0, compared_ = 0;
 };
 
 // Perplexity over windows made by windows_of with this stride; against: the dense model on the same windows. observer: of

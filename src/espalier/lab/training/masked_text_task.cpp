@@ -1,9 +1,10 @@
 #include "espalier/lab/training/masked_text_task.h"
 
 #include <algorithm>
-#include <cmath>
+#include <chrono>
 
 #include "espalier/core/error.h"
+#include "espalier/core/progress.h"
 #include "espalier/engine/text_quality.h"
 #include "espalier/lab/interpreter/interpreter.h"
 #include "espalier/lab/torch.h"
@@ -103,6 +104,32 @@ void TokenMasking::choose(int64_t* inputs, int64_t* targets, int64_t count, Rng&
   }
 }
 
+Quality masked_quality(const Graph& graph, const TokenMasking& masking, const std::vector<int32_t>& tokens, int64_t length, uint64_t seed,
+                       const Graph* dense, const Observer* observer) {
+  at::NoGradGuard no_gradients;
+  const auto start = std::chrono::steady_clock::now();
+  Weights weights(graph);
+  const Interpreter interpreter(graph, weights);
+  std::optional<Weights> dense_weights;
+  std::optional<Interpreter> dense_interpreter;
+  if (dense) dense_interpreter.emplace(*dense, dense_weights.emplace(*dense));
+  const int64_t within = std::max<int64_t>(2, length - masking.added());
+  const auto windows = windows_of(tokens, within, within);
+  Progress progress("evaluating", std::ssize(windows), "window");
+  QualitySums sums;
+  for (size_t i = 0; i < windows.size(); ++i) {
+    Rng rng(seed, fmt::format("training/evaluation masks/{}", i));
+    const TrainingBatch batch = masking.apply(token_tensor(windows[i]), rng);
+    const auto [logits, wanted] = chosen(interpreter.forward(batch.inputs, observer), batch.targets);
+    sums.score(i, logits, wanted);
+    if (dense) sums.compare(logits, chosen(dense_interpreter->forward(batch.inputs), batch.targets).first);
+    progress.advance(1);
+  }
+  Quality quality = sums.quality();
+  quality.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return quality;
+}
+
 MaskedTextTask::MaskedTextTask(const Graph& graph, std::shared_ptr<const Tokenizer> tokenizer, std::vector<int32_t> tokens,
                                const MaskedTextOptions& options, std::vector<int32_t> evaluation, const std::string& where)
     : options_(options),
@@ -132,21 +159,9 @@ std::pair<int64_t, int64_t> MaskedTextTask::hits(const at::Tensor& output, const
 
 std::map<std::string, double> MaskedTextTask::evaluate(const Graph& graph, const Observer* observer) {
   if (evaluation_.size() < 2) return {};
-  at::NoGradGuard no_gradients;
-  Weights weights(graph);
-  const Interpreter interpreter(graph, weights);
-  const int64_t length = std::max<int64_t>(2, options_.length - masking_.added());
-  double nats = 0;
-  int64_t count = 0, number = 0;
-  for (const auto& window : windows_of(evaluation_, length, length)) {
-    Rng rng(options_.seed, fmt::format("training/evaluation masks/{}", number++));
-    const TrainingBatch batch = masking_.apply(token_tensor(window), rng);
-    const auto [logits, wanted] = chosen(interpreter.forward(batch.inputs, observer), batch.targets);
-    nats += at::cross_entropy_loss(logits, wanted, {}, at::Reduction::Sum).item<double>();
-    count += wanted.size(0);
-  }
-  if (count == 0) return {};
-  return {{"masked_perplexity", std::exp(nats / static_cast<double>(count))}};
+  const Quality quality = masked_quality(graph, masking_, evaluation_, options_.length, options_.seed, nullptr, observer);
+  if (quality.tokens == 0) return {};
+  return {{"masked_perplexity", quality.perplexity.value}};
 }
 
 }  // namespace espalier

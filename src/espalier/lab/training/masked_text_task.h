@@ -9,6 +9,7 @@
 
 #include "espalier/core/rng.h"
 #include "espalier/io/tokenizer.h"
+#include "espalier/lab/measure/quality.h"
 #include "espalier/lab/training/text_batches.h"
 #include "espalier/lab/training/training_task.h"
 
@@ -41,9 +42,16 @@ class TokenMasking {
   std::vector<int32_t> ordinary_;  // ids that stand for text
 };
 
+constexpr double kMaskShare = 0.15;  // BERT's
+
+// Of the tokens that the seed alone chooses in windows of a text; length counts the special tokens around each. `dense`
+// is compared with on the same ones. 0 tokens: the text has nothing but special ones.
+Quality masked_quality(const Graph& graph, const TokenMasking& masking, const std::vector<int32_t>& tokens, int64_t length, uint64_t seed,
+                       const Graph* dense = nullptr, const Observer* observer = nullptr);
+
 struct MaskedTextOptions {
   int64_t length = 128, batch = 16;  // length: with the special tokens
-  double share = 0.15;
+  double share = kMaskShare;
   uint64_t seed = 0;
 };
 
@@ -58,7 +66,7 @@ class MaskedTextTask : public TrainingTask {
   TrainingBatch batch(int64_t index, uint64_t order) override;
   at::Tensor loss(const Graph& graph, const at::Tensor& output, const TrainingBatch& batch) const override;
   std::pair<int64_t, int64_t> hits(const at::Tensor& output, const TrainingBatch& batch) const override;
-  // {"masked_perplexity"}: exp of the mean negative log-likelihood of tokens that the seed alone chooses.
+  // {"masked_perplexity"} of masked_quality().
   std::map<std::string, double> evaluate(const Graph& graph, const Observer* observer = nullptr) override;
   std::string unit() const override { return "tokens"; }
 
