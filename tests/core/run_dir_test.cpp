@@ -193,6 +193,19 @@ TEST_F(RunDir, GuardDiscardsAfterAShortFailure) {
   EXPECT_FALSE(fs::exists(partial_));
 }
 
+TEST_F(RunDir, GuardDiscardsWhenALibraryEndsTheProcess) {
+  const auto end_inside = [&](const RunOptions& options) {
+    RunDirectory run(out_, config_, options);
+    run.guard([]() -> Json { std::exit(1); });
+  };
+  EXPECT_EXIT(end_inside({}), testing::ExitedWithCode(2), "espalier: error: not enough memory or threads");
+  EXPECT_FALSE(fs::exists(partial_));
+  leave_unfinished();
+  EXPECT_EXIT(end_inside({.resume = true}), testing::ExitedWithCode(2), "the work so far is kept in .*--resume");
+  EXPECT_TRUE(fs::exists(partial_ / "state/block.json"));
+  EXPECT_EXIT(std::exit(3), testing::ExitedWithCode(3), "") << "outside";
+}
+
 TEST_F(RunDir, GuardKeepsAResumedRun) {
   leave_unfinished();
   RunDirectory run(out_, config_, {.resume = true});

@@ -96,5 +96,29 @@ TEST_F(MemoryFaults, SomeAllocationsOfPrune) {
   EXPECT_GE(failed, 4);  // of thirteen: some are in places that go on without
 }
 
+// OpenBLAS calls exit() when its threads get no room for a product, after a line of its own.
+TEST_F(MemoryFaults, ALibraryThatEndsPrune) {
+  const std::vector<std::string> command = {"prune", "espalier-tiny", "--method", "magnitude", "--sparsity", "0.5",
+                                            "-q",    "--threads",     "2",        "-o",        out_.string()};
+  constexpr uint64_t kLarge = 400'000;
+  make_reference(command, false, {.alloc_min = kLarge});
+  const int last = static_cast<int>(calls_.size());
+  int failed = 0;
+  for (int at = 1; at <= last; at += 1 + last / 6) {
+    SCOPED_TRACE(testing::Message() << "allocation " << at << " of " << last);
+    prepare(false);
+    const ProgramEnd end = run({.at = at, .alloc_min = kLarge}, command);
+    EXPECT_TRUE(is_tidy()) << end.err;
+    if (end.exit_code == 0) continue;
+    ++failed;
+    EXPECT_EQ(end.exit_code, 2);
+    EXPECT_EQ(found(), Found::kNothing);
+    const size_t line = end.err.rfind("espalier: error: not enough memory");
+    ASSERT_NE(line, std::string::npos) << end.err;
+    EXPECT_EQ(end.err.find('\n', line), end.err.size() - 1) << end.err;
+  }
+  EXPECT_GE(failed, 1);
+}
+
 }  // namespace
 }  // namespace espalier::test

@@ -14,6 +14,7 @@
 #include "espalier/cli/console.h"
 #include "espalier/cli/verb.h"
 #include "espalier/core/error.h"
+#include "espalier/core/foreign_exit.h"
 #include "espalier/core/log.h"
 #include "espalier/core/resources.h"
 #include "espalier/core/signals.h"
@@ -113,6 +114,7 @@ int fail_for_lack_of_memory() {
 }
 
 int guarded(const std::vector<std::string>& arguments) {
+  const ForeignExit ended([] {});
   try {
     return run(arguments);
   } catch (const UserError& error) {

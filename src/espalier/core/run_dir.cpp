@@ -9,6 +9,7 @@
 
 #include "espalier/core/error.h"
 #include "espalier/core/file.h"
+#include "espalier/core/foreign_exit.h"
 #include "espalier/core/json_difference.h"
 #include "espalier/core/log.h"
 #include "espalier/core/manifest.h"
@@ -220,7 +221,13 @@ bool RunDirectory::keeps_work() const {
   return fs::exists(work_) && has_state() && (kept_ || resumed_ || std::chrono::steady_clock::now() - start_ > kWorthKeeping);
 }
 
+void RunDirectory::give_up() {
+  if (!keeps_work()) return discard_or_warn();
+  warn("the work so far is kept in {}: {}", work_.string(), kResumeHint);
+}
+
 Json RunDirectory::guard(const std::function<Json()>& body) {
+  const ForeignExit ended([this] { give_up(); });
   try {
     return body();
   } catch (const Interrupted&) {
@@ -231,11 +238,7 @@ Json RunDirectory::guard(const std::function<Json()>& body) {
     discard_or_warn();
     throw;
   } catch (...) {
-    if (keeps_work()) {
-      warn("the work so far is kept in {}: {}", work_.string(), kResumeHint);
-    } else {
-      discard_or_warn();
-    }
+    give_up();
     throw;
   }
 }

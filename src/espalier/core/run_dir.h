@@ -55,7 +55,8 @@ class RunDirectory {
   void discard();  // removes OUT.partial
 
   // Runs body, which ends by finish(). A failure removes OUT.partial, unless over a minute of work or a resumed run
-  // stands in it; then it stays, and the error says how to resume. Interrupted keeps it if any state was saved.
+  // stands in it; then it stays, and the error says how to resume. Interrupted keeps it if any state was saved. A library
+  // that ends the process inside (foreign_exit.h) is a failure like others.
   Json guard(const std::function<Json()>& body);
 
  private:
@@ -69,6 +70,7 @@ class RunDirectory {
   bool finished_before(const std::string& fingerprint_hash);
   bool has_state() const;
   bool keeps_work() const;
+  void give_up();
   void move_into_place();
 
   std::filesystem::path out_, work_;
