@@ -12,7 +12,7 @@ namespace espalier {
 namespace {
 
 // Few rows over many keys are cut into ranges of this many pages, whatever the number of threads, and merged in order.
-constexpr int64_t kSplitPages = 16;
+constexpr int64_t kSplitPages = 32;
 // Where at most one page in so many is read, ranges would hold next to nothing: each block goes over all pages at once.
 constexpr int64_t kSparse = 4;
 

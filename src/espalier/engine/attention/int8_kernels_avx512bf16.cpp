@@ -48,6 +48,13 @@ void split(const float* x, int64_t n, std::byte* row) {
   }
 }
 
+// Of n signed bytes, a multiple of 16.
+int32_t sum_of(const std::byte* bytes, int64_t n) {
+  __m512i sum = _mm512_setzero_si512();
+  for (int64_t i = 0; i < n; i += kLanes) sum = _mm512_add_epi32(sum, _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + i))));
+  return _mm512_reduce_add_epi32(sum);
+}
+
 __m512i quad(const int8_t* p) {
   int32_t four;
   __builtin_memcpy(&four, p, 4);
@@ -179,8 +186,7 @@ void prepare(const float* q, int64_t rows, int64_t width, std::byte* prepared) {
   for (int64_t r = 0; r < rows; ++r, prepared += prepared_bytes(width)) {
     split(q + r * width, width, prepared);
     auto* sums = reinterpret_cast<int32_t*>(prepared + 2 * width + 4);
-    sums[0] = sums[1] = 0;
-    for (int64_t i = 0; i < 2 * width; ++i) sums[i / width] += reinterpret_cast<const int8_t*>(prepared)[i];
+    sums[0] = sum_of(prepared, width), sums[1] = sum_of(prepared + width, width);
   }
 }
 
