@@ -76,7 +76,7 @@ template <int kLevel, int kKind, int kCode>
 void multiply(const WeightMatrix& matrix, const float* x, int64_t x_stride, int64_t vectors, float* y, int64_t y_stride,
               int64_t begin, int64_t end) {
   View view = view_of(matrix);
-  view.scratch = scratch(static_cast<size_t>(vectors * bitmap_stride(matrix.columns) * 40));
+  view.scratch = scratch(static_cast<size_t>(vectors * bitmap_stride(matrix.columns) * sparse::kScratch));
   kTables[kLevel]->multiply[kKind][kCode](view, x, x_stride, vectors, y, y_stride, begin, end);
 }
 

@@ -6,6 +6,8 @@
 
 namespace espalier::sparse {
 
+constexpr int64_t kScratch = 48;
+
 struct View {
   int64_t rows, columns;
   const void* values;
@@ -18,7 +20,7 @@ struct View {
   const float* scales;     // int8, scale_stride a row
   int64_t scale_stride;
   int group_shift;         // int8 with groups: log2 of the columns of a scale
-  void* scratch;           // of this thread, aligned to 64 bytes, 5 bytes for 4 of the vectors: for x in another form
+  void* scratch;           // of this thread, aligned to 64 bytes, kScratch bytes for 8 columns of a vector: for x in another form
 };
 
 enum class Kind : int { kRegular, kRuns, kBitmap, kBlocks };  // N:M whose m divides 8; any N:M; bitmap; 1×16 blocks
