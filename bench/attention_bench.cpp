@@ -85,7 +85,7 @@ const RegisterPolicy registered({"filled-cache", "a filled cache", 2026, "decodi
 
 class Decoding {
  public:
-  Decoding(const AttentionRequest& asked, int64_t tokens, int threads) : team_(threads), ids_(kPiece, 1) {
+  Decoding(const AttentionRequest& asked, int64_t tokens, Team& team) : team_(team), ids_(kPiece, 1) {
     AttentionLayer layer;
     layer.heads = kHeads, layer.kv_heads = kKvHeads, layer.head_size = kHeadSize, layer.scale = 0.125;
     for (int64_t i = 0; i < kHeadSize / 2; ++i)
@@ -115,7 +115,6 @@ class Decoding {
     return {seconds, (policy().selecting() - before) / team_.size()};
   }
   double bytes() const { return static_cast<double>(sequence_->counters().fast_bytes + sequence_->counters().slow_bytes); }
-  Team& team() { return team_; }
 
  private:
   const FilledCache& policy() const { return dynamic_cast<const FilledCache&>(sequence_->policy()); }
@@ -133,7 +132,7 @@ class Decoding {
     sequence_->end_forward();
   }
 
-  Team team_;
+  Team& team_;
   std::vector<int32_t> ids_;
   std::unique_ptr<AttentionSequence> sequence_;
   std::vector<float> q_, kv_, out_;
@@ -147,12 +146,13 @@ AttentionRequest dense_request(KvCodec codec) {
 
 void decode(benchmark::State& state, KvCodec codec, int64_t tokens, int threads) {
   static MemoryStream stream;
-  Decoding decoding(dense_request(codec), tokens, threads);
+  Team team(threads);
+  Decoding decoding(dense_request(codec), tokens, team);
   const double before = decoding.bytes();
   std::vector<double> steps, passes;
   for ([[maybe_unused]] auto unused : state) {
     steps.push_back(decoding.step().seconds);
-    passes.push_back(stream.pass(decoding.team()));
+    passes.push_back(stream.pass(team));
     state.SetIterationTime(steps.back());
   }
   const double read = (decoding.bytes() - before) / static_cast<double>(steps.size()), bandwidth = stream.bytes() / median(passes);
@@ -165,7 +165,8 @@ void decode(benchmark::State& state, KvCodec codec, int64_t tokens, int threads)
 // A policy and dense attention step by step in turns. bytes: counted, dense / policy; time: likewise, without selecting;
 // follows: time / bytes.
 void compare(benchmark::State& state, const AttentionRequest& request, int64_t tokens, int threads) {
-  Decoding dense(dense_request(request.codec), tokens, threads), policy(request, tokens, threads);
+  Team team(threads);  // one for both: two would spin beside one another
+  Decoding dense(dense_request(request.codec), tokens, team), policy(request, tokens, team);
   const double dense_before = dense.bytes(), before = policy.bytes();
   std::vector<double> dense_steps, attending, selecting;
   for ([[maybe_unused]] auto unused : state) {
@@ -223,7 +224,7 @@ std::vector<AttentionRequest> policies_of(const std::string& model) {
   add("19-duoattention", {{"sparsity", "1"}, {"sink", "64"}, {"recent", "1984"}});
   add("28-longheads", {{"attention", "2048"}, {"chunk", "256"}, {"per", "group"}});
   for (const char* per : {"group", "head"})
-    for (const char* block : {"2", "8"})
+    for (const char* block : {"2", "8", "32"})
       add("29-hip", {{"budget", "1776"}, {"window", "256"}, {"sink", "16"}, {"dense_layers", "0"}, {"per", per}, {"block_k", block}});
   add("36-s2-attention", {{"local_blocks", "16"}, {"vert_stride", "32"}, {"dense_period", "0"}});
   return list;
@@ -257,12 +258,16 @@ int main(int argc, char** argv) {
                       [=](benchmark::State& state) { compare(state, request, 32768, threads); });
       }
     }
-  for (const char* policy : {"dense", "29-hip"})
+  // HiP with its 512 keys and with 128.
+  for (const char* budget : {"", "512", "128"})
     for (int64_t tokens = 1024; tokens <= 32768; tokens *= 2) {
       AttentionRequest request;
-      request.policy = policy;
-      if (request.policy == "29-hip") request.options["dense_layers"] = "0";
-      benchmark::RegisterBenchmark(fmt::format("prefill/{}/tokens:{}", policy, tokens).c_str(),
+      std::string name = "dense";
+      if (*budget != 0) {
+        name = fmt::format("29-hip-{}", budget), request.policy = "29-hip";
+        request.options = {{"dense_layers", "0"}, {"budget", budget}, {"window", std::string(budget) == "512" ? "256" : "64"}};
+      }
+      benchmark::RegisterBenchmark(fmt::format("prefill/{}/tokens:{}", name, tokens).c_str(),
                                    [=](benchmark::State& state) { prefill(state, request, tokens); })
           ->UseManualTime()->Iterations(tokens > 8192 ? 1 : 3)->Unit(benchmark::kMillisecond);
     }
