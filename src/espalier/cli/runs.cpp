@@ -37,7 +37,7 @@ std::string listed(const Json& runs) {
   Table table({"id", "started", "status", "method", "model", "last", "result"});
   for (const Json& row : runs) {
     std::string last;
-    for (const char* name : {"accuracy", "perplexity", "loss"})
+    for (const char* name : {"accuracy", "perplexity", "masked_perplexity", "loss"})
       if (last.empty() && row.at("last").contains(name)) last = fmt::format("{} {:.5g}", name, row["last"][name].get<double>());
     table.add({shown(row["id"]), shown(row["started"]), shown(row["status"]), shown(row["method"]), shown(row["model"]), last, shown(row["out"])});
   }

@@ -133,6 +133,9 @@ void RunStore::end(int64_t run, const std::string& status, const Json& result) {
   Statement(*this, "UPDATE runs SET ended = ?, status = ?, result = ? WHERE id = ?").bind(now()).bind(status).bind(result.dump()).bind(run).step();
 }
 
+// Null of a run that goes on or was stopped.
+Json RunStore::result_of(const std::string& text) const { return text.empty() ? Json() : parse_json(text, where_); }
+
 Json RunStore::list(int64_t limit) const {
   Json rows = Json::array();
   Statement select(*this, "SELECT id, started, ended, status, verb, label, model, out, result FROM runs ORDER BY id DESC LIMIT ?");
@@ -140,8 +143,8 @@ Json RunStore::list(int64_t limit) const {
   while (select.step()) {
     Json row = {{"id", select.integer(0)},  {"started", select.text(1)}, {"ended", select.text(2)}, {"status", select.text(3)},
                 {"verb", select.text(4)},   {"method", select.text(5)},  {"model", select.text(6)}, {"out", select.text(7)}};
-    const std::string result = select.text(8);
-    row["last"] = result.empty() ? Json::object() : parse_json(result, where_).value("last", Json::object());
+    const Json result = result_of(select.text(8));
+    row["last"] = result.is_null() ? Json::object() : result.value("last", Json::object());
     rows.push_back(std::move(row));
   }
   return rows;
@@ -152,8 +155,7 @@ Json RunStore::show(int64_t run) const {
   if (!select.bind(run).step()) user_error("runs: there is no run {}; `espalier runs list` names them", run);
   Json row = {{"id", select.integer(0)}, {"started", select.text(1)}, {"ended", select.text(2)}, {"status", select.text(3)}, {"verb", select.text(4)},
               {"method", select.text(5)}, {"model", select.text(6)}, {"out", select.text(7)}, {"recipe", parse_json(select.text(8), where_)}};
-  const std::string result = select.text(9);
-  row["result"] = result.empty() ? Json(nullptr) : parse_json(result, where_);
+  row["result"] = result_of(select.text(9));
   Json list = Json::array();
   for (const auto& metric : metrics(run)) list.push_back({metric.step, metric.name, metric.value});
   row["metrics"] = std::move(list);

@@ -45,6 +45,7 @@ class RunStore {
  private:
   class Statement;
   void execute(const char* sql) const;
+  Json result_of(const std::string& text) const;
 
   sqlite3* database_ = nullptr;
   std::string where_;
