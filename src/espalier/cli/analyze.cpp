@@ -17,9 +17,9 @@ class AnalyzeVerb : public Verb {
 
  protected:
   void declare(CLI::App& app) override {
-    app.add_option("STUDY", request_.study, "duo-gates, needle")->required()->type_name("STUDY");
+    app.add_option("STUDY", request_.study, "16-rethinking-value, duo-gates, needle, plasticity, pq-index, retrieval-head, scaling-law")->required()->type_name("STUDY");
     add_model(app, request_.model)->required();
-    add_text(app, "--data", request_.data, "DATA", "text; by default an embedded one");
+    add_text(app, "--data", request_.data, "DATA", "text or pictures, as the study reads; by default an embedded sample");
     add_texts(app, "--set", settings_, "NAME=VALUE", "an option of the study (repeatable)");
     add_text(app, "-o,--out", request_.out, "DIR", "where study.json and the study's files go")->required();
     app.add_flag("--force", request_.force, "replace an existing result");

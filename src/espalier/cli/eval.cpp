@@ -27,7 +27,7 @@ class EvalVerb : public Verb {
  protected:
   void declare(CLI::App& app) override {
     add_model(app, request_.model)->required();
-    add_text(app, "--data", request_.data, "DATA", "text, or pictures: CIFAR or IDX files, a folder by class; by default an embedded text");
+    add_text(app, "--data", request_.data, "DATA", "text, or pictures: CIFAR or IDX files, a folder by class; by default an embedded sample");
     add_choice(app, "--metric", request_.metric, {"ppl", "masked_ppl", "accuracy", "map", "needle", "vqa", "kl"},
                "by default what suits model and data");
     add_text(app, "--against", request_.against, "MODEL", "add the differences from this model");
