@@ -34,6 +34,7 @@ TEST(Engine, GenerateNeedsNoLaboratory) {
   EXPECT_EQ(result.at("tokens"), 24);
   EXPECT_GT(result.at("text").get<std::string>().size(), 24u);
   EXPECT_EQ(json_of(espalier({"bench", kModel, "--context", "16", "--tokens", "4", "--rounds", "1", "--json"})).at("policy"), "dense");
+  EXPECT_EQ(json_of(espalier({"bench", kModel, "--tokens", "16", "--rounds", "1", "--json"})).at("context"), 240);  // made for 256
 }
 
 TEST(Engine, EverySimdLevelAndThreadCountWritesTheSameText) {

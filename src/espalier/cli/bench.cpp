@@ -1,4 +1,6 @@
 // espalier bench MODEL
+#include <algorithm>
+
 #include "espalier/cli/engine_options.h"
 #include "espalier/cli/text.h"
 #include "espalier/cli/verb.h"
@@ -25,7 +27,7 @@ class BenchVerb : public Verb {
   void declare(CLI::App& app) override {
     add_model(app, request_.model)->required();
     add_text(app, "--against", request_.against, "MODEL", "measure this one turn by turn in the same run, and print the ratios");
-    add_integer(app, "--context", request_.context, 1, kMost, "tokens of the prompt");
+    context_ = add_integer(app, "--context", request_.context, 1, kMost, "tokens of the prompt; by default fewer where MODEL was made for less");
     add_integer(app, "--tokens", request_.tokens, 1, kMost, "tokens decoded in each round");
     add_integer(app, "--batch", request_.batch, 1, 256, "sequences or pictures at a time");
     add_integer(app, "--rounds", request_.rounds, 1, 10000, "rounds; medians and spreads are over them");
@@ -41,12 +43,16 @@ class BenchVerb : public Verb {
     request_.model = resolve_model(request_.model).string();
     if (!request_.against.empty()) request_.against = resolve_model(request_.against).string();
     const Model model = load_model(request_.model, {request_.common.seed, request_.common.input_shapes});
-    return model.task == Task::kText ? bench_language(request_) : bench_graph(request_);
+    if (model.task != Task::kText) return bench_graph(request_);
+    if (context_->empty() && model.context_length > request_.tokens)
+      request_.context = std::min(request_.context, model.context_length - request_.tokens);
+    return bench_language(request_);
   }
   std::string text(const Json& result) override;
 
  private:
   BenchRequest request_;
+  CLI::Option* context_ = nullptr;
   EngineOptions engine_;
 };
 
