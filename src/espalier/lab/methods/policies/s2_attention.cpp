@@ -66,7 +66,7 @@ std::unique_ptr<Plugin> plugin(const PluginRequest& request) {
 }
 
 // Blocks of 4 tokens in texts of 32: a band of 2, and each fourth block. What is copied stands 16 blocks back; two layers with
-// a window of 7 blocks, which are a few more than the shards', reach 13 back. Each arm has the same three starts and texts.
+// a window of 7 blocks, which are a few more than the shards', reach 12 back. Each arm has the same three starts and texts.
 constexpr int kSeeds = 3;
 
 double mean(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size()); }
