@@ -23,6 +23,13 @@ int64_t next_page(const KvHead& head, int64_t page, int64_t end) {
   return page;
 }
 
+// Passes over pages with nothing that was selected, so that what is read after them is asked for in time.
+int64_t next_read(const KvHead& head, const PageMasks& masks, int64_t page, int64_t end) {
+  do page = next_page(head, page, end);
+  while (page < end && !masks.may_read(head.pages[static_cast<size_t>(page)]));
+  return page;
+}
+
 // What to ask memory for while the page before `next` is worked on; -1: nothing. Where all is read, one page beyond the
 // next, also behind the end, where a thread mostly goes on: a page takes less time than memory takes to answer.
 int64_t page_to_fetch(const KvHead& head, const PageMasks& masks, int64_t next, int64_t end) {
@@ -347,9 +354,8 @@ BlockCounts BlockRows::attend_rows(const PageList& pages, const PageMasks& masks
   BlockCounts counts;
   RowTile *filling = &row_tiles_[0], *full = nullptr;
   start_tile(*filling);
-  for (int64_t i = next_page(head, pages.begin - 1, pages.end); i < pages.end; i = next_page(head, i, pages.end)) {
+  for (int64_t i = next_read(head, masks, pages.begin - 1, pages.end); i < pages.end; i = next_read(head, masks, i, pages.end)) {
     const KvPage& page = head.pages[static_cast<size_t>(i)];
-    if (!masks.may_read(page)) continue;
     const uint64_t seen = visible(masks, page, reinterpret_cast<const int32_t*>(page.memory + l.positions), hidden_);
     if (seen == 0) continue;
     const uint64_t pairs = pairs_of(masks_.data(), count_);
@@ -379,10 +385,10 @@ BlockCounts BlockRows::attend_once(const PageList& pages, const PageMasks& masks
   BlockCounts counts;
   FarRows far;
   start_far(pages, far);
-  for (int64_t i = next_page(head, pages.begin - 1, pages.end); i < pages.end;) {
+  for (int64_t i = next_read(head, masks, pages.begin - 1, pages.end); i < pages.end;) {
     const KvPage& page = head.pages[static_cast<size_t>(i)];
     const int32_t* positions = pages.cache->positions(pages.layer, page);
-    const int64_t next = next_page(head, i, pages.end), fetch = page_to_fetch(head, masks, next, pages.end);
+    const int64_t next = next_read(head, masks, i, pages.end), fetch = page_to_fetch(head, masks, next, pages.end);
     uint64_t seen = visible(masks, page, positions, hidden_);
     if (const uint64_t afar = seen == 0 ? 0 : take_in_far(pages, i, fetch, far, counts); afar != 0) {
       const uint64_t all = seen;

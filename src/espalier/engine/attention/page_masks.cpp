@@ -32,11 +32,6 @@ uint64_t slots_between(const KvPage& page, const int32_t* positions, int64_t fro
   return mask;
 }
 
-bool PageMasks::may_read(const KvPage& page) const {
-  if (bits_.all() || selection_.window > 0 || !page.consecutive) return true;
-  return (bits_.chosen(page.base) & page.alive) != 0;
-}
-
 uint64_t PageMasks::fill(const KvPage& page, const int32_t* positions, const int32_t* rows, int64_t count, uint64_t* masks) const {
   const int64_t first = rows[0], last = rows[count - 1], window = selection_.window;
   if (page.alive == 0 || page.first > last || (model_window_ > 0 && page.last <= first - model_window_)) return 0;

@@ -18,7 +18,10 @@ class PageMasks {
   const Selection& selection() const { return selection_; }
   bool all() const { return bits_.all(); }
   // Without looking at rows: false where nothing that was selected is on the page.
-  bool may_read(const KvPage& page) const;
+  bool may_read(const KvPage& page) const {
+    if (bits_.all() || selection_.window > 0 || !page.consecutive) return true;
+    return (bits_.chosen(page.base) & page.alive) != 0;
+  }
   // masks[r] for rows at the given non-decreasing positions. Returns all masks or-ed together; 0: the page is not read.
   uint64_t fill(const KvPage& page, const int32_t* positions, const int32_t* rows, int64_t count, uint64_t* masks) const;
   // Of the same, those keys that a row sees as sinks alone, beyond its window; they are taken out of masks.

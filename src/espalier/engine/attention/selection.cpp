@@ -19,14 +19,6 @@ void set_range(std::vector<uint64_t>& bits, int64_t begin, int64_t end) {
 
 }  // namespace
 
-uint64_t SelectionBits::word(const std::vector<uint64_t>& bits, int64_t base) {
-  // A page whose first slots were used before may start before position 0 by its numbering.
-  if (base < 0) return bits[0] << -base;
-  const size_t at = static_cast<size_t>(base) / 64;
-  const int64_t shift = base % 64;
-  return shift == 0 ? bits[at] : bits[at] >> shift | bits[at + 1] << (64 - shift);
-}
-
 void SelectionBits::reserve(int64_t positions) {
   chosen_.reserve(words(positions));
   excluded_.reserve(words(positions));

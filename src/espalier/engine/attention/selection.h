@@ -39,7 +39,13 @@ class SelectionBits {
   uint64_t excluded(int64_t base) const { return none_excluded_ ? 0 : word(excluded_, base); }
 
  private:
-  static uint64_t word(const std::vector<uint64_t>& bits, int64_t base);
+  static uint64_t word(const std::vector<uint64_t>& bits, int64_t base) {
+    // A page whose first slots were used before may start before position 0 by its numbering.
+    if (base < 0) return bits[0] << -base;
+    const size_t at = static_cast<size_t>(base) / 64;
+    const int64_t shift = base % 64;
+    return shift == 0 ? bits[at] : bits[at] >> shift | bits[at + 1] << (64 - shift);
+  }
   std::vector<uint64_t> chosen_, excluded_;
   bool all_ = true, none_excluded_ = true;  // the words are not filled then
 };
