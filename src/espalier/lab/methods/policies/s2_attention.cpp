@@ -1,9 +1,9 @@
 // S2-Attention for models that are trained with it. The pattern itself is the engine's (engine/attention/policies/).
 #include <cmath>
-#include <numeric>
 
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
+#include "espalier/lab/measure/spread.h"
 #include "espalier/lab/methods/plugin_request.h"
 #include "espalier/lab/methods/policies/s2_arms.h"
 #include "espalier/lab/methods/reproduce.h"
@@ -69,16 +69,6 @@ std::unique_ptr<Plugin> plugin(const PluginRequest& request) {
 // a window of 7 blocks, which are a few more than the shards', reach 12 back. Each arm has the same three starts and texts.
 constexpr int kSeeds = 3;
 
-double mean(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size()); }
-
-// Of the mean's 95 % interval, to either side.
-double margin(const std::vector<double>& values) {
-  double squares = 0;
-  for (const double value : values) squares += (value - mean(values)) * (value - mean(values));
-  const auto count = static_cast<double>(values.size());
-  return 1.96 * std::sqrt(squares / (count * (count - 1)));
-}
-
 struct Arm {
   std::vector<double> nats, right;  // by seed
 };
@@ -90,9 +80,11 @@ Arm arm_of(const std::map<std::string, std::string>& pattern, Json& measurement)
   for (uint64_t seed = 0; seed < kSeeds; ++seed) {
     const CopyArm one = train_to_copy(pattern, {}, seed);
     texts.insert(texts.end(), one.nats.begin(), one.nats.end());
-    arm.nats.push_back(mean(one.nats)), arm.right.push_back(one.right), seen = one.seen;
+    arm.nats.push_back(spread_of(one.nats).mean), arm.right.push_back(one.right), seen = one.seen;
   }
-  measurement = {{"nats", arm.nats}, {"right", arm.right}, {"nats_ci95", {mean(texts) - margin(texts), mean(texts) + margin(texts)}}, {"seen_pairs", seen}};
+  const Spread all = spread_of(texts);
+  const double margin = 1.96 * std::sqrt(all.variance / static_cast<double>(texts.size()));
+  measurement = {{"nats", arm.nats}, {"right", arm.right}, {"nats_ci95", {all.mean - margin, all.mean + margin}}, {"seen_pairs", seen}};
   return arm;
 }
 
@@ -115,7 +107,7 @@ Reproduction reproduce(ReproduceContext&) {
   const Arm hybrid = arm_of(shards("2", "0"), m["half_dense"]);
   // No block of so short a text is a column.
   const Arm window = arm_of({{"block", "4"}, {"local_blocks", "7"}, {"vert_stride", "128"}, {"head_offset", "1"}, {"dense_period", "0"}}, m["window"]);
-  const auto text = [](const Arm& arm) { return fmt::format("{:.3f} nats ({:.0f} % right)", mean(arm.nats), 100 * mean(arm.right)); };
+  const auto text = [](const Arm& arm) { return fmt::format("{:.3f} nats ({:.0f} % right)", spread_of(arm.nats).mean, 100 * spread_of(arm.right).mean); };
   found.ours = fmt::format("copies of 64 tokens, mean of {} trainings: {}, equal shards {}, half the layers dense {}, a window of as many blocks {}", kSeeds,
                            text(different), text(equal), text(hybrid), text(window));
   found.shows = below(different, equal) && below(hybrid, different) && below(equal, window);

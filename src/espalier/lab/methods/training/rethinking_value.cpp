@@ -14,6 +14,7 @@
 #include "espalier/lab/allocation/channel_classes.h"
 #include "espalier/lab/criteria/masks.h"
 #include "espalier/lab/measure/accuracy.h"
+#include "espalier/lab/measure/spread.h"
 #include "espalier/lab/methods/reproduce.h"
 #include "espalier/lab/methods/structures/channel_removal.h"
 #include "espalier/lab/methods/study.h"
@@ -30,18 +31,6 @@ namespace espalier {
 namespace {
 
 constexpr const char* kId = "16-rethinking-value";
-
-struct Spread {
-  double mean = 0, variance = 0;
-};
-
-Spread spread_of(const std::vector<double>& values) {
-  Spread spread;
-  const auto n = static_cast<double>(values.size());
-  for (double value : values) spread.mean += value / n;
-  for (double value : values) spread.variance += (value - spread.mean) * (value - spread.mean) / (n - 1);
-  return spread;
-}
 
 }  // namespace
 
