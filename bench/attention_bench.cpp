@@ -2,7 +2,7 @@
 // Two layers of 32 query heads over 8 KV heads of 64, random keys and values; figures are taken in turns, medians compared.
 //   attention_bench --benchmark_filter='bf16/tokens:32768'
 //   attention_bench --benchmark_filter='prefill/29-hip'
-//   attention_bench [--model DIR: of that shape, for 05-specontext] --benchmark_filter='policy/fp32'
+//   attention_bench --benchmark_filter='policy/fp32'
 #include <benchmark/benchmark.h>
 
 #include <fmt/format.h>
@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "espalier/core/rng.h"
+#include "espalier/engine/attention/policies/specontext.h"
 #include "espalier/engine/attention/policy.h"
 #include "espalier/engine/machine_limits.h"
 #include "espalier/engine/statistics.h"
@@ -63,6 +64,8 @@ class FilledCache : public AttentionPolicy {
   void after_attention(PagedKvCache& cache, const AttentionStatistics& s) override { inner_->after_attention(cache, s); }
   void end_chunk(PagedKvCache& cache, int layer, int64_t length) override { inner_->end_chunk(cache, layer, length); }
 
+  Json report() const override { return inner_->report(); }
+
   double selecting() const { return static_cast<double>(nanoseconds_.load()) * 1e-9; }  // of all threads together
   static AttentionRequest asked;
 
@@ -82,6 +85,36 @@ class FilledCache : public AttentionPolicy {
 AttentionRequest FilledCache::asked;
 const RegisterPolicy registered({"filled-cache", "a filled cache", 2026, "decoding behind a prompt that costs nothing", {},
                                  [](const PolicyContext& c) -> std::unique_ptr<AttentionPolicy> { return std::make_unique<FilledCache>(c); }});
+
+// A retrieval head for SpeContext, whose queries turn so slowly that four fifths of a step's tokens are those of the step
+// before, as published. Selecting costs what it always does but for the projections.
+class SlowQueries : public RetrievalRows {
+ public:
+  SlowQueries() : rng_(2, "retrieval"), q_(kHeads * kHeadSize), keys_(kPiece * kKvHeads * kHeadSize) {
+    for (float& x : q_) x = static_cast<float>(rng_.normal());
+  }
+  uint64_t bytes() const override { return 0; }
+  void begin(std::span<const int32_t> ids, int64_t) override { tokens_ = ids.size(); }
+  void project(const TeamRank& team, int64_t) override {
+    if (team.rank != 0) return;
+    const double turn = 0.16;
+    for (float& x : q_) x = static_cast<float>(std::sqrt(1 - turn * turn) * static_cast<double>(x) + turn * rng_.normal());
+    for (size_t i = 0; i < tokens_ * kKvHeads * kHeadSize; ++i) keys_[i] = static_cast<float>(rng_.normal());
+  }
+  const float* queries(int64_t) const override { return q_.data(); }
+  const float* keys(int64_t t) const override { return keys_.data() + t * kKvHeads * kHeadSize; }
+
+ private:
+  Rng rng_;
+  size_t tokens_ = 0;
+  std::vector<float> q_, keys_;
+};
+const RegisterPolicy specontext({"05-specontext-slow-queries", "SpeContext", 2025, "with a retrieval head of the benchmark's", {},
+                                 [](const PolicyContext& c) -> std::unique_ptr<AttentionPolicy> {
+                                   SpeContextOptions options;
+                                   options.budget = 2048;
+                                   return std::make_unique<SpeContext>(c.layers, c.codec, c.capacity, std::make_unique<SlowQueries>(), options);
+                                 }});
 
 class Decoding {
  public:
@@ -114,6 +147,7 @@ class Decoding {
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return {seconds, (policy().selecting() - before) / team_.size()};
   }
+  Json report() const { return policy().report(); }
   double bytes() const { return static_cast<double>(sequence_->counters().fast_bytes + sequence_->counters().slow_bytes); }
 
  private:
@@ -179,6 +213,7 @@ void compare(benchmark::State& state, const AttentionRequest& request, int64_t t
   state.counters["dense_ms"] = median(dense_steps) * 1e3;
   state.counters["attention_ms"] = median(attending) * 1e3;
   state.counters["selection_ms"] = median(selecting) * 1e3;
+  if (const Json report = policy.report(); report.contains("overlap")) state.counters["overlap"] = report.at("overlap").get<double>();
   state.counters["bytes"] = bytes;
   state.counters["time"] = time;
   state.counters["follows"] = time / bytes;
@@ -213,14 +248,14 @@ void prefill(benchmark::State& state, const AttentionRequest& request, int64_t t
 }
 
 // 2,048 of 32,768 tokens each.
-std::vector<AttentionRequest> policies_of(const std::string& model) {
+std::vector<AttentionRequest> policies() {
   std::vector<AttentionRequest> list;
   const auto add = [&](const std::string& id, std::map<std::string, std::string> options) {
     AttentionRequest request;
-    request.policy = id, request.options = std::move(options), request.model = model, request.trained = 131072;
+    request.policy = id, request.options = std::move(options), request.trained = 131072;
     list.push_back(request);
   };
-  if (!model.empty()) add("05-specontext", {{"budget", "2048"}});
+  add("05-specontext-slow-queries", {});
   add("19-duoattention", {{"sparsity", "1"}, {"sink", "64"}, {"recent", "1984"}});
   add("28-longheads", {{"attention", "2048"}, {"chunk", "256"}, {"per", "group"}});
   for (const char* per : {"group", "head"})
@@ -239,17 +274,12 @@ void add_benchmark(const std::string& name, const std::function<void(benchmark::
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::string model;
-  if (argc > 2 && std::string(argv[1]) == "--model") {
-    model = argv[2];
-    argv[2] = argv[0], argv += 2, argc -= 2;
-  }
   for (const auto& [name, codec] : kCodecs)
     for (const int threads : {1, 2}) {
       for (const int64_t tokens : {4096, 32768})
         add_benchmark(fmt::format("{}/tokens:{}/threads:{}", name, tokens, threads),
                       [codec = codec, tokens, threads](benchmark::State& state) { decode(state, codec, tokens, threads); });
-      for (AttentionRequest request : policies_of(model)) {
+      for (AttentionRequest request : policies()) {
         request.codec = codec;
         std::string variant;
         for (const char* option : {"per", "block_k"})

@@ -13,7 +13,8 @@ namespace espalier {
 SpeContext::SpeContext(std::span<const AttentionLayer> layers, KvCodec codec, int64_t capacity, std::unique_ptr<RetrievalRows> head, SpeContextOptions options)
     : layers_(layers.begin(), layers.end()), head_(std::move(head)), options_(std::move(options)), heads_(layers_[0].heads), kv_heads_(layers_[0].kv_heads),
       head_size_(layers_[0].head_size), keys_(kv_heads_, head_size_, codec), scores_(static_cast<size_t>(kv_heads_)),
-      slots_(static_cast<size_t>(kv_heads_), ElasticSlots(options_.budget, capacity)), changes_(static_cast<size_t>(kv_heads_)), copies_(layers_.size()) {
+      slots_(static_cast<size_t>(kv_heads_), ElasticSlots(options_.budget, capacity)), changes_(static_cast<size_t>(kv_heads_)), copies_(layers_.size()),
+      followed_(static_cast<size_t>(kv_heads_)) {
   needs_.select = needs_.before_layers = needs_.before_layer = true;
   needs_.query_block = 1;
   needs_.steps_alone = options_.prompt == 0;
@@ -39,7 +40,7 @@ void SpeContext::read_tokens(std::span<const int32_t> ids) { ids_.assign(ids.beg
 
 void SpeContext::before_forward(PagedKvCache& cache, int64_t position, int64_t tokens) {
   ESP_ASSERT(static_cast<int64_t>(ids_.size()) == tokens, "the retrieval head reads tokens: {} of {}", ids_.size(), tokens);
-  position_ = position, tokens_ = tokens, followed_ = false;
+  position_ = position, tokens_ = tokens, copying_ = false;
   if (options_.prompt > 0) decoded_ = std::clamp<int64_t>(options_.prompt - position, 0, tokens);
   else decoded_ = tokens == 1 && position > 0 ? 0 : tokens;
   offload(cache, position + tokens - 1);
@@ -89,10 +90,12 @@ void SpeContext::before_layers(const TeamRank& team) {
       if (count > options_.budget) keys_.score(g, head_->queries(t) + g * group * head_size_, group, count, scores);
       if (!options_.one_set || count <= options_.budget) choose(t, g, scores, largest);
     }
-    if (!options_.one_set || count <= options_.budget) continue;
-    team.barrier();
-    if (team.rank == 0) choose_one_set(t);
-    team.barrier();
+    if (options_.one_set && count > options_.budget) {
+      team.barrier();
+      if (team.rank == 0) choose_one_set(t);
+      team.barrier();
+    }
+    for (int64_t g = mine.begin; g < mine.end; ++g) follow(t, g);
   }
 }
 
@@ -126,9 +129,8 @@ void SpeContext::choose_one_set(int64_t t) {
 
 // Rank 0, while the others wait.
 void SpeContext::before_layer(PagedKvCache& cache, int layer) {
-  if (layer == 0 && !followed_) {
-    followed_ = true;
-    for (int64_t t = decoded_; t < tokens_; ++t) follow(t);
+  if (layer == 0 && !copying_) {
+    copying_ = true;
     if (slow_ > 0 && decoded_ < tokens_) start_copies(cache);
   }
   if (!slow(layer) || to_copy_ == nullptr) return;
@@ -136,15 +138,13 @@ void SpeContext::before_layer(PagedKvCache& cache, int layer) {
   wake_.wait(lock, [&] { return copied_ > layer; });
 }
 
-// The slots to the tokens of a step.
-void SpeContext::follow(int64_t t) {
-  ++figures_.steps;
-  for (int64_t g = 0; g < kv_heads_; ++g) {
-    const auto& ids = choices_[static_cast<size_t>((t - decoded_) * kv_heads_ + g)].ids;
-    SlotChange& change = changes_[static_cast<size_t>(g)];
-    slots_[static_cast<size_t>(g)].update(ids, change);
-    figures_.selected += ids.size(), figures_.loaded += change.load.size(), figures_.evicted += change.evict.size();
-  }
+// The slots of a head to its tokens of a step.
+void SpeContext::follow(int64_t t, int64_t kv_head) {
+  const auto& ids = choices_[static_cast<size_t>((t - decoded_) * kv_heads_ + kv_head)].ids;
+  SlotChange& change = changes_[static_cast<size_t>(kv_head)];
+  slots_[static_cast<size_t>(kv_head)].update(ids, change);
+  Followed& sums = followed_[static_cast<size_t>(kv_head)];
+  ++sums.steps, sums.selected += ids.size(), sums.loaded += change.load.size(), sums.evicted += change.evict.size();
 }
 
 void SpeContext::start_copies(const PagedKvCache& cache) {
@@ -185,7 +185,7 @@ void SpeContext::copy_layer(const PagedKvCache& cache, int layer) {
     const auto copy = [&](int32_t token, int32_t slot) {
       const KvPage& page = pages[static_cast<size_t>(token) / kMaxPageTokens];
       std::memcpy(rows + static_cast<size_t>(slot) * row_bytes_, page.memory + static_cast<size_t>(token) % kMaxPageTokens * row_bytes_, row_bytes_);
-      figures_.copied_bytes += row_bytes_;
+      copied_bytes_ += row_bytes_;
     };
     const SlotChange& change = changes_[static_cast<size_t>(g)];
     const auto tokens = slots_[static_cast<size_t>(g)].tokens();
@@ -195,7 +195,7 @@ void SpeContext::copy_layer(const PagedKvCache& cache, int layer) {
       for (size_t slot = 0; slot < tokens.size(); ++slot)
         if (tokens[slot] >= 0) copy(tokens[slot], static_cast<int32_t>(slot));
     }
-    figures_.reload_bytes += row_bytes_ * static_cast<uint64_t>(std::count_if(tokens.begin(), tokens.end(), [](int32_t token) { return token >= 0; }));
+    reload_bytes_ += row_bytes_ * static_cast<uint64_t>(std::count_if(tokens.begin(), tokens.end(), [](int32_t token) { return token >= 0; }));
   }
   copies.current = true;
 }
@@ -225,15 +225,17 @@ void SpeContext::end_chunk(PagedKvCache& cache, int layer, int64_t length) {
 }
 
 Json SpeContext::report() const {
-  const double selected = static_cast<double>(std::max<uint64_t>(1, figures_.selected));
-  return {{"steps", figures_.steps},
-          {"selected", figures_.selected},
-          {"loaded", figures_.loaded},
-          {"evicted", figures_.evicted},
-          {"overlap", 1 - static_cast<double>(figures_.loaded) / selected},
+  Followed sums;
+  for (const Followed& head : followed_) sums.selected += head.selected, sums.loaded += head.loaded, sums.evicted += head.evicted;
+  const double selected = static_cast<double>(std::max<uint64_t>(1, sums.selected));
+  return {{"steps", followed_[0].steps},
+          {"selected", sums.selected},
+          {"loaded", sums.loaded},
+          {"evicted", sums.evicted},
+          {"overlap", 1 - static_cast<double>(sums.loaded) / selected},
           {"slow_layers", slow_},
-          {"copied_bytes", figures_.copied_bytes},
-          {"reload_bytes", figures_.reload_bytes},
+          {"copied_bytes", copied_bytes_},
+          {"reload_bytes", reload_bytes_},
           {"retrieval_bytes", head_->bytes()}};
 }
 

@@ -59,7 +59,7 @@ class SpeContext : public AttentionPolicy {
   void offload(PagedKvCache& cache, int64_t tokens);
   void choose(int64_t t, int64_t kv_head, const RetrievalScores& scores, LargestScores& largest);
   void choose_one_set(int64_t t);
-  void follow(int64_t t);
+  void follow(int64_t t, int64_t kv_head);
   void start_copies(const PagedKvCache& cache);
   void copy_layer(const PagedKvCache& cache, int layer);
   void serve();
@@ -75,7 +75,7 @@ class SpeContext : public AttentionPolicy {
 
   // Of the forward that runs.
   int64_t position_ = 0, tokens_ = 0, decoded_ = 0;  // tokens before the first that is decoded
-  bool followed_ = false;                 // the slots are those of its steps
+  bool copying_ = false;                  // the copies for its step, if there are any, were asked for
   std::vector<int32_t> ids_;
   std::vector<Choice> choices_;           // [token][KV head]
   std::vector<RetrievalScores> scores_;   // by KV head
@@ -93,9 +93,11 @@ class SpeContext : public AttentionPolicy {
   int copied_ = 0;                         // layers before this one are done
   bool stopping_ = false;
 
-  struct Figures {
-    uint64_t steps = 0, selected = 0, loaded = 0, evicted = 0, copied_bytes = 0, reload_bytes = 0;
-  } figures_;
+  uint64_t copied_bytes_ = 0, reload_bytes_ = 0;  // reload: what copying whole sets would have moved
+  struct Followed {
+    uint64_t steps = 0, selected = 0, loaded = 0, evicted = 0;
+  };
+  std::vector<Followed> followed_;  // by KV head
 };
 
 }  // namespace espalier
