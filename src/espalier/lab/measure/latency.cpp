@@ -28,7 +28,7 @@ std::vector<at::Tensor> inputs_of(const Model& model) {
 // lie behind them: it made the same cut take 0.73 or 1.03 of the dense net's time. So the process keeps them.
 void keep_freed_memory() {
 #ifdef __GLIBC__
-  constexpr int kLargestThreshold = 32 << 20;  // that glibc takes; activations beyond it are mapped anew each time
+  constexpr int kLargestThreshold = 32 << 20;  // that glibc takes
   mallopt(M_MMAP_THRESHOLD, kLargestThreshold);
   mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
 #endif
