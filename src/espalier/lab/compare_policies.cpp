@@ -20,10 +20,10 @@
 namespace espalier {
 namespace {
 
-const std::vector<std::string> kColumns = {"policy", "budget", "ppl", "needle", "token_accuracy", "keys", "fast_bytes", "slow_bytes", "prefill_ms", "decode_ms", "cache_bytes", "resident_bytes", "error"};
-constexpr const char* kControls[] = {"streaming", "h2o", "random-tokens"};
+const std::vector<std::string> kPolicyColumns = {"policy", "budget", "ppl", "needle", "token_accuracy", "keys", "fast_bytes", "slow_bytes", "prefill_ms", "decode_ms", "cache_bytes", "resident_bytes", "error"};
+constexpr const char* kPolicyControls[] = {"streaming", "h2o", "random-tokens"};
 
-std::string label_of(const EngineRequest& arm) {
+std::string policy_label(const EngineRequest& arm) {
   std::string label = find_policy(arm.policy).id;
   for (const auto& [name, value] : arm.options) label += fmt::format(":{}={}", name, value);
   return label;
@@ -33,8 +33,8 @@ std::string label_of(const EngineRequest& arm) {
 std::vector<EngineRequest> arms_of(const PolicyCompareRequest& request) {
   std::vector<EngineRequest> arms;
   const auto add = [&](const EngineRequest& arm) {
-    const std::string label = label_of(arm);
-    if (std::none_of(arms.begin(), arms.end(), [&](const auto& other) { return label_of(other) == label; })) arms.push_back(arm);
+    const std::string label = policy_label(arm);
+    if (std::none_of(arms.begin(), arms.end(), [&](const auto& other) { return policy_label(other) == label; })) arms.push_back(arm);
   };
   const auto add_named = [&](const char* policy) {
     EngineRequest arm = request.engine;
@@ -43,12 +43,12 @@ std::vector<EngineRequest> arms_of(const PolicyCompareRequest& request) {
   };
   add_named("dense");
   for (const auto& arm : request.arms) add(arm);
-  for (const char* control : kControls) add_named(control);
+  for (const char* control : kPolicyControls) add_named(control);
   return arms;
 }
 
 // x: keys that a decoded token attends to.
-std::string plot_of(const Json& rows, const std::string& title, const char* key, const char* interval, const std::string& label, bool higher_is_better) {
+std::string policy_plot(const Json& rows, const std::string& title, const char* key, const char* interval, const std::string& label, bool higher_is_better) {
   ParetoPlot plot{title, "keys that a decoded token attends to", label, higher_is_better, {}};
   double dense = 0;
   for (const Json& row : rows) {
@@ -65,9 +65,9 @@ std::string plot_of(const Json& rows, const std::string& title, const char* key,
   return pareto_svg(plot);
 }
 
-void write_report(const std::filesystem::path& directory, const Json& rows, const std::string& model) {
-  const std::string perplexity = plot_of(rows, model, "ppl", "ppl_ci95", "perplexity", false);
-  const std::string needle = plot_of(rows, model, "needle", "needle_ci95", "needles found", true);
+void write_policy_report(const std::filesystem::path& directory, const Json& rows, const std::string& model) {
+  const std::string perplexity = policy_plot(rows, model, "ppl", "ppl_ci95", "perplexity", false);
+  const std::string needle = policy_plot(rows, model, "needle", "needle_ci95", "needles found", true);
   std::string maps;
   for (const Json& row : rows)
     if (!row.contains("error"))
@@ -76,7 +76,7 @@ void write_report(const std::filesystem::path& directory, const Json& rows, cons
   write_file_atomically(directory / "rows.json", rows.dump(1) + "\n");
   write_file_atomically(directory / "perplexity.svg", perplexity);
   write_file_atomically(directory / "needle.svg", needle);
-  write_file_atomically(directory / "report.html", report_page(fmt::format("{}: attention policies compared", model), perplexity + needle + maps, rows, kColumns));
+  write_file_atomically(directory / "report.html", report_page(fmt::format("{}: attention policies compared", model), perplexity + needle + maps, rows, kPolicyColumns));
 }
 
 }  // namespace
@@ -93,7 +93,7 @@ Json run_policy_compare(const PolicyCompareRequest& request) {
   std::optional<RunDirectory> run;
   if (!request.out.empty()) {
     Json labels = Json::array();
-    for (const auto& arm : arms) labels.push_back(label_of(arm));
+    for (const auto& arm : arms) labels.push_back(policy_label(arm));
     const Json fingerprint = {{"espalier", ESPALIER_VERSION}, {"compare-policies", decoder->model().path.string()}, {"data", data.string()}, {"policies", labels},
                               {"budgets", request.budgets}, {"length", length}, {"limit", request.limit}, {"texts", request.texts}, {"needles", request.needles},
                               {"depths", request.depths}, {"cache", request.engine.cache}, {"dtype", request.common.dtype}, {"seed", request.common.seed}, {"threads", request.common.threads}};
@@ -123,7 +123,7 @@ Json run_policy_compare(const PolicyCompareRequest& request) {
       progress.advance(1);
     }
     if (run) {
-      write_report(run->staging(), rows, std::filesystem::path(request.model).filename().string());
+      write_policy_report(run->staging(), rows, std::filesystem::path(request.model).filename().string());
       run->finish(rows);
     }
     return rows;

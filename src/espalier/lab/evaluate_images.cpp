@@ -8,7 +8,7 @@
 namespace espalier {
 namespace {
 
-void check_request(const EvalRequest& request, const Model& model) {
+void check_images_request(const EvalRequest& request, const Model& model) {
   if (!request.metric.empty() && request.metric != "accuracy" && request.metric != "kl")
     throw UserError("--metric", "metric of a classifier of pictures", "accuracy or kl", request.metric);
   if (request.length > 0 || request.stride > 0)
@@ -29,7 +29,7 @@ Json interval(const Estimate& estimate) { return {estimate.low, estimate.high}; 
 }  // namespace
 
 Json evaluate_images(const EvalRequest& request, const Model& model) {
-  check_request(request, model);
+  check_images_request(request, model);
   const auto data = ImageDataset::open(resolve_data(request.data.empty() ? kEmbeddedTestPictures : request.data));
   std::optional<Model> dense;
   if (!request.against.empty()) dense = open_against(request);

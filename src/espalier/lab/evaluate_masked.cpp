@@ -10,7 +10,7 @@
 namespace espalier {
 namespace {
 
-void check_request(const EvalRequest& request, const Model& model) {
+void check_masked_request(const EvalRequest& request, const Model& model) {
   if (!request.metric.empty() && request.metric != "masked_ppl" && request.metric != "kl")
     throw UserError("--metric", "metric of an encoder that predicts hidden tokens", "masked_ppl or kl", request.metric);
   if (request.stride > 0) user_error("--stride: windows of {}, which sees all tokens at once, do not overlap", model.path.string());
@@ -35,7 +35,7 @@ Model open_dense(const EvalRequest& request, int64_t vocabulary) {
 }  // namespace
 
 Json evaluate_masked(const EvalRequest& request, const Model& model) {
-  check_request(request, model);
+  check_masked_request(request, model);
   const auto data = resolve_data(request.data.empty() ? "evaluation.txt" : request.data);
   if (is_image_data(data)) user_error("--data: {} holds pictures, and {} reads text", data.string(), model.path.string());
   const MaskedLanguageShape shape = *masked_language_shape(model.graph);

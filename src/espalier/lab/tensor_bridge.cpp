@@ -50,4 +50,8 @@ Tensor from_torch(const at::Tensor& tensor, DType dtype) {
   return result;
 }
 
+std::span<double> doubles(const at::Tensor& contiguous) {
+  return {contiguous.data_ptr<double>(), static_cast<size_t>(contiguous.numel())};
+}
+
 }  // namespace espalier

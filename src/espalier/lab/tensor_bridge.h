@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <span>
+
 #include "espalier/core/tensor.h"
 
 namespace espalier {
@@ -13,5 +15,8 @@ at::Tensor to_torch(const Tensor& tensor);
 
 // A contiguous copy; fp32 input may become any floating dtype.
 Tensor from_torch(const at::Tensor& tensor, DType dtype);
+
+// The elements of a contiguous fp64 tensor, which the caller holds.
+std::span<double> doubles(const at::Tensor& contiguous);
 
 }  // namespace espalier

@@ -5,14 +5,11 @@
 #include "espalier/core/error.h"
 #include "espalier/core/ranking.h"
 #include "espalier/lab/criteria/masks.h"
+#include "espalier/lab/tensor_bridge.h"
 #include "espalier/lab/torch.h"
 
 namespace espalier {
 namespace {
-
-std::span<const double> doubles(const at::Tensor& contiguous) {
-  return {contiguous.data_ptr<double>(), static_cast<size_t>(contiguous.numel())};
-}
 
 }  // namespace
 

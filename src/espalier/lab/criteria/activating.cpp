@@ -12,7 +12,7 @@ constexpr std::pair<const char*, ActivatingSign> kSigns[] = {{"negative", Activa
 constexpr std::pair<const char*, ActivatingMetric> kMetrics[] = {
     {"movement", ActivatingMetric::kMovement}, {"magnitude", ActivatingMetric::kMagnitude}, {"random", ActivatingMetric::kRandom}};
 
-at::Tensor random_scores(at::IntArrayRef shape, Rng& rng) {
+at::Tensor random_tensor(at::IntArrayRef shape, Rng& rng) {
   at::Tensor scores = at::empty(shape, at::kDouble);
   auto* values = scores.data_ptr<double>();
   for (int64_t i = 0; i < scores.numel(); ++i) values[i] = rng.uniform();
@@ -37,7 +37,7 @@ int64_t remove_holding_down(const LayerTensors& end, const LayerTensors& start, 
     switch (choice.metric) {
       case ActivatingMetric::kMovement: scores.push_back(weight_movement(end[l], start[l])); break;
       case ActivatingMetric::kMagnitude: scores.push_back(end[l].detach().abs()); break;
-      case ActivatingMetric::kRandom: scores.push_back(random_scores(end[l].sizes(), rng)); break;
+      case ActivatingMetric::kRandom: scores.push_back(random_tensor(end[l].sizes(), rng)); break;
     }
   }
   return remove_lowest_of(scores, masks, candidates, count, where);

@@ -6,6 +6,7 @@
 
 #include "espalier/core/error.h"
 #include "espalier/core/thread_pool.h"
+#include "espalier/lab/tensor_bridge.h"
 #include "espalier/lab/torch.h"
 
 namespace espalier {
@@ -14,13 +15,11 @@ namespace {
 constexpr int64_t kGrain = 1 << 16;
 
 // |w| as fp64. The caller holds it.
-at::Tensor magnitudes(const at::Tensor& entries, const std::string& where) {
+at::Tensor finite_magnitudes(const at::Tensor& entries, const std::string& where) {
   const at::Tensor values = entries.detach().to(at::kDouble).abs().contiguous().flatten();
   if (values.numel() > 0 && !std::isfinite(values.max().item<double>())) user_error("{}: holds a weight that is not finite", where);
   return values;
 }
-
-std::span<double> doubles(const at::Tensor& held) { return {held.data_ptr<double>(), static_cast<size_t>(held.numel())}; }
 
 double power(double x, double p) {
   if (p == 1) return x;
@@ -46,7 +45,7 @@ void check_pq(double p, double q, const std::string& where) {
 PqSums::PqSums(double p, double q, std::string where) : p_(p), q_(q), where_(std::move(where)) { check_pq(p, q, where_); }
 
 void PqSums::add(const at::Tensor& entries) {
-  const at::Tensor held = magnitudes(entries, where_);
+  const at::Tensor held = finite_magnitudes(entries, where_);
   const auto values = doubles(held);
   count_ += std::ssize(values);
   const double largest = values.empty() ? 0 : *std::max_element(values.begin(), values.end());
@@ -73,7 +72,7 @@ double pq_index(const at::Tensor& entries, double p, double q, const std::string
 }
 
 double gini_index(const at::Tensor& entries, const std::string& where) {
-  const at::Tensor held = magnitudes(entries, where);
+  const at::Tensor held = finite_magnitudes(entries, where);
   auto values = doubles(held);
   std::sort(values.begin(), values.end());
   const auto d = static_cast<double>(values.size());

@@ -7,16 +7,13 @@
 #include "espalier/core/signals.h"
 #include "espalier/core/wide_ranking.h"
 #include "espalier/lab/criteria/masks.h"
+#include "espalier/lab/tensor_bridge.h"
 #include "espalier/lab/torch.h"
 
 namespace espalier {
 namespace {
 
-std::span<double> doubles(const at::Tensor& contiguous) {
-  return {contiguous.data_ptr<double>(), static_cast<size_t>(contiguous.numel())};
-}
-
-std::vector<at::Tensor> masked(const std::vector<at::Tensor>& magnitudes, const std::vector<at::Tensor>& keep) {
+std::vector<at::Tensor> masked_layers(const std::vector<at::Tensor>& magnitudes, const std::vector<at::Tensor>& keep) {
   std::vector<at::Tensor> result;
   for (size_t l = 0; l < magnitudes.size(); ++l) result.push_back(magnitudes[l] * keep[l]);
   return result;
@@ -58,7 +55,7 @@ SynFlowResult iterate_synflow(const std::vector<at::Tensor>& weights, double den
   if (total == 0) user_error("synflow: there are no weights to rank");
   for (int64_t round = 1; round <= rounds; ++round) {
     check_interrupted();
-    const auto scores = scores_of(masked(magnitudes, result.keep));
+    const auto scores = scores_of(masked_layers(magnitudes, result.keep));
     ESP_ASSERT(scores.size() == weights.size());
     if (round == 1) result.first_scores = scores;
     const double left = std::pow(density, static_cast<double>(round) / static_cast<double>(rounds));

@@ -5,7 +5,7 @@
 #include "espalier/lab/interpreter/kernel.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::activation_kernel {
 namespace {
 
 using Function = at::Tensor (*)(const at::Tensor& x, const Node& node);
@@ -61,4 +61,4 @@ const RegisterKernel registered("Activation", [](const KernelContext& c) -> std:
 });
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::activation_kernel

@@ -1,8 +1,8 @@
 #include "espalier/lab/interpreter/kernel.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::add_kernel {
 namespace {
 const RegisterKernel registered("Add", [](const KernelContext& c) -> std::vector<at::Tensor> { return {c.inputs[0] + c.inputs[1]}; });
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::add_kernel

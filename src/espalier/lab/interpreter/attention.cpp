@@ -4,7 +4,7 @@
 #include "espalier/lab/interpreter/kernel.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::attention_kernel {
 namespace {
 
 // [batch, tokens, heads · size] → [batch, heads, tokens, size]
@@ -65,4 +65,4 @@ const RegisterKernel registered("Attention", [](const KernelContext& c) -> std::
 });
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::attention_kernel

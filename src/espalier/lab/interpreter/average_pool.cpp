@@ -1,6 +1,6 @@
 #include "espalier/lab/interpreter/pooling.h"
 
-namespace espalier {
+namespace espalier::average_pool_kernel {
 namespace {
 
 // How many positions of each window count: those of the input, and of the padding when it is included, but never the
@@ -21,4 +21,4 @@ const RegisterKernel registered("AveragePool", [](const KernelContext& c) -> std
 });
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::average_pool_kernel

@@ -2,7 +2,7 @@
 #include "espalier/lab/interpreter/kernel.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::batch_norm_kernel {
 namespace {
 
 // The variance of the batch enters the output with n, the running one with n - 1 in the denominator, as in PyTorch.
@@ -38,4 +38,4 @@ const RegisterKernel registered("BatchNorm", [](const KernelContext& c) -> std::
 });
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::batch_norm_kernel

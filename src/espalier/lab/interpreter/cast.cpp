@@ -1,7 +1,7 @@
 #include "espalier/lab/interpreter/kernel.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::cast_kernel {
 namespace {
 const RegisterKernel registered("Cast", [](const KernelContext& c) -> std::vector<at::Tensor> {
   const std::string to = c.node.text("to");
@@ -11,4 +11,4 @@ const RegisterKernel registered("Cast", [](const KernelContext& c) -> std::vecto
   return {at::isFloatingType(x.scalar_type()) ? x : x.to(at::kFloat)};
 });
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::cast_kernel

@@ -4,7 +4,7 @@
 #include "espalier/lab/interpreter/kernel.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::compare_kernel {
 namespace {
 
 using Comparison = at::Tensor (*)(const at::Tensor& a, const at::Tensor& b);
@@ -31,4 +31,4 @@ const RegisterKernel registered("Compare", [](const KernelContext& c) -> std::ve
 });
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::compare_kernel

@@ -1,7 +1,7 @@
 #include "espalier/lab/interpreter/kernel.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::constant_kernel {
 namespace {
 const RegisterKernel registered("Constant", [](const KernelContext& c) -> std::vector<at::Tensor> {
   if (c.node.has_param("value")) return {c.param("value")};
@@ -9,4 +9,4 @@ const RegisterKernel registered("Constant", [](const KernelContext& c) -> std::v
   return {at::tensor(values, at::kFloat).view(c.node.integers("shape"))};
 });
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::constant_kernel

@@ -2,7 +2,7 @@
 
 #include "espalier/lab/interpreter/windows.h"
 
-namespace espalier {
+namespace espalier::conv_kernel {
 namespace {
 
 // By the functions of a number of dims: mixed precision knows these, not at::convolution beneath them.
@@ -27,4 +27,4 @@ const RegisterKernel registered("Conv", [](const KernelContext& c) -> std::vecto
 });
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::conv_kernel

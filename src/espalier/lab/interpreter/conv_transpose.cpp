@@ -2,7 +2,7 @@
 
 #include "espalier/lab/interpreter/windows.h"
 
-namespace espalier {
+namespace espalier::conv_transpose_kernel {
 namespace {
 // ATen computes the whole output; what the pads take away is cut off.
 const RegisterKernel registered("ConvTranspose", [](const KernelContext& c) -> std::vector<at::Tensor> {
@@ -19,4 +19,4 @@ const RegisterKernel registered("ConvTranspose", [](const KernelContext& c) -> s
   return {y};
 });
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::conv_transpose_kernel

@@ -1,10 +1,10 @@
 #include "espalier/lab/interpreter/kernel.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::div_kernel {
 namespace {
 const RegisterKernel registered("Div", [](const KernelContext& c) -> std::vector<at::Tensor> {
   return {c.inputs[0] / c.inputs[1]};
 });
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::div_kernel

@@ -1,7 +1,7 @@
 #include "espalier/lab/interpreter/kernel.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::expand_kernel {
 namespace {
 const RegisterKernel registered("Expand", [](const KernelContext& c) -> std::vector<at::Tensor> {
   const at::Tensor& x = c.inputs[0];
@@ -13,4 +13,4 @@ const RegisterKernel registered("Expand", [](const KernelContext& c) -> std::vec
   return {x.expand(shape)};
 });
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::expand_kernel

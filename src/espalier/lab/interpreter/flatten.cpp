@@ -3,7 +3,7 @@
 #include "espalier/lab/interpreter/kernel.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::flatten_kernel {
 namespace {
 const RegisterKernel registered("Flatten", [](const KernelContext& c) -> std::vector<at::Tensor> {
   const at::Tensor& x = c.inputs[0];
@@ -13,4 +13,4 @@ const RegisterKernel registered("Flatten", [](const KernelContext& c) -> std::ve
   return {x.reshape({rows, x.numel() / std::max<int64_t>(1, rows)})};
 });
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::flatten_kernel

@@ -1,7 +1,7 @@
 #include "espalier/lab/interpreter/kernel.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::gather_kernel {
 namespace {
 const RegisterKernel registered("Gather", [](const KernelContext& c) -> std::vector<at::Tensor> {
   const at::Tensor& x = c.inputs[0];
@@ -12,4 +12,4 @@ const RegisterKernel registered("Gather", [](const KernelContext& c) -> std::vec
   return {c.node.flag_or("scalar", false) ? picked.squeeze(axis) : picked};
 });
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::gather_kernel

@@ -1,7 +1,7 @@
 #include "espalier/lab/interpreter/kernel.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::global_max_pool_kernel {
 namespace {
 const RegisterKernel registered("GlobalMaxPool", [](const KernelContext& c) -> std::vector<at::Tensor> {
   std::vector<int64_t> axes;
@@ -9,4 +9,4 @@ const RegisterKernel registered("GlobalMaxPool", [](const KernelContext& c) -> s
   return {at::amax(c.inputs[0], axes, /*keepdim=*/true)};
 });
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::global_max_pool_kernel

@@ -1,7 +1,7 @@
 #include "espalier/lab/interpreter/kernel.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::group_norm_kernel {
 namespace {
 
 // [n, C, …] → [n, groups, C / groups, …], and a parameter [C] beside it.
@@ -37,4 +37,4 @@ const RegisterKernel registered("GroupNorm", [](const KernelContext& c) -> std::
 });
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::group_norm_kernel

@@ -1,7 +1,7 @@
 #include "espalier/lab/interpreter/kernel.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::instance_norm_kernel {
 namespace {
 const RegisterKernel registered("InstanceNorm", [](const KernelContext& c) -> std::vector<at::Tensor> {
   const at::Tensor& x = c.inputs[0];
@@ -9,4 +9,4 @@ const RegisterKernel registered("InstanceNorm", [](const KernelContext& c) -> st
                             /*momentum=*/0, c.node.real("epsilon"), /*cudnn_enabled=*/false)};
 });
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::instance_norm_kernel

@@ -1,7 +1,7 @@
 #include "espalier/lab/interpreter/kernel.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::layer_norm_kernel {
 namespace {
 
 // The statistics of a masked norm run over the channels that remain, as they will after the cut.
@@ -24,4 +24,4 @@ const RegisterKernel registered("LayerNorm", [](const KernelContext& c) -> std::
 });
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::layer_norm_kernel

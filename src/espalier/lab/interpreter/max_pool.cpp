@@ -2,7 +2,7 @@
 
 #include "espalier/lab/interpreter/pooling.h"
 
-namespace espalier {
+namespace espalier::max_pool_kernel {
 namespace {
 const RegisterKernel registered("MaxPool", [](const KernelContext& c) -> std::vector<at::Tensor> {
   const Pooling pool(c);
@@ -10,4 +10,4 @@ const RegisterKernel registered("MaxPool", [](const KernelContext& c) -> std::ve
   return {pool.restored(at::max_pool2d(padded, pool.kernel, pool.strides, {0, 0}, pool.dilations))};
 });
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::max_pool_kernel

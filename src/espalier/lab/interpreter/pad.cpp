@@ -1,7 +1,7 @@
 #include "espalier/lab/interpreter/kernel.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::pad_kernel {
 namespace {
 
 // Indices of one axis: reflected without the edge, or the edge again and again.
@@ -34,4 +34,4 @@ const RegisterKernel registered("Pad", [](const KernelContext& c) -> std::vector
 });
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::pad_kernel

@@ -2,7 +2,7 @@
 #include "espalier/lab/interpreter/kernel.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::position_embedding_kernel {
 namespace {
 const RegisterKernel registered("PositionEmbedding", [](const KernelContext& c) -> std::vector<at::Tensor> {
   const at::Tensor weight = c.param("weight"), &ids = c.inputs[0];
@@ -13,4 +13,4 @@ const RegisterKernel registered("PositionEmbedding", [](const KernelContext& c) 
   return {weight.narrow(0, first, tokens).unsqueeze(0).expand({ids.size(0), tokens, weight.size(1)})};
 });
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::position_embedding_kernel

@@ -1,7 +1,7 @@
 #include "espalier/lab/interpreter/kernel.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::reshape_kernel {
 namespace {
 const RegisterKernel registered("Reshape", [](const KernelContext& c) -> std::vector<at::Tensor> {
   std::vector<int64_t> shape = c.node.integers("shape");
@@ -10,4 +10,4 @@ const RegisterKernel registered("Reshape", [](const KernelContext& c) -> std::ve
   return {c.inputs[0].reshape(shape)};
 });
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::reshape_kernel

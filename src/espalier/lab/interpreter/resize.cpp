@@ -4,7 +4,7 @@
 #include "espalier/lab/interpreter/kernel.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::resize_kernel {
 namespace {
 
 struct Axis {
@@ -74,4 +74,4 @@ const RegisterKernel registered("Resize", [](const KernelContext& c) -> std::vec
 });
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::resize_kernel

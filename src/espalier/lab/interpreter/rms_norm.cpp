@@ -1,7 +1,7 @@
 #include "espalier/lab/interpreter/kernel.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::rms_norm_kernel {
 namespace {
 
 at::Tensor normalised(const at::Tensor& x, double epsilon) {
@@ -26,4 +26,4 @@ const RegisterKernel registered("RMSNorm", [](const KernelContext& c) -> std::ve
 });
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::rms_norm_kernel

@@ -1,7 +1,7 @@
 #include "espalier/lab/interpreter/kernel.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::rotary_embedding_kernel {
 namespace {
 
 const RegisterKernel registered("RotaryEmbedding", [](const KernelContext& c) -> std::vector<at::Tensor> {
@@ -20,4 +20,4 @@ const RegisterKernel registered("RotaryEmbedding", [](const KernelContext& c) ->
 });
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::rotary_embedding_kernel

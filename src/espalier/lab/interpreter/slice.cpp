@@ -2,7 +2,7 @@
 #include "espalier/lab/interpreter/kernel.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::slice_kernel {
 namespace {
 const RegisterKernel registered("Slice", [](const KernelContext& c) -> std::vector<at::Tensor> {
   const auto &axes = c.node.integers("axes"), &starts = c.node.integers("starts"), &ends = c.node.integers("ends");
@@ -19,4 +19,4 @@ const RegisterKernel registered("Slice", [](const KernelContext& c) -> std::vect
   return {x};
 });
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::slice_kernel

@@ -3,7 +3,7 @@
 #include "espalier/lab/interpreter/kernel.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::squeeze_kernel {
 namespace {
 const RegisterKernel registered("Squeeze", [](const KernelContext& c) -> std::vector<at::Tensor> {
   std::vector<int64_t> axes = c.node.integers("axes"), shape = c.inputs[0].sizes().vec();
@@ -13,4 +13,4 @@ const RegisterKernel registered("Squeeze", [](const KernelContext& c) -> std::ve
   return {c.inputs[0].reshape(shape)};
 });
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::squeeze_kernel

@@ -87,7 +87,7 @@ class Classifier {
   std::vector<int64_t> predictions_;
 };
 
-double divergence(const at::Tensor& from, const at::Tensor& to) {
+double summed_divergence(const at::Tensor& from, const at::Tensor& to) {
   if (from.sizes() != to.sizes())
     throw UserError("--against", "classes", fmt::format("{}", to.size(1)), fmt::format("{}", from.size(1)));
   return (from.exp() * (from - to)).to(at::kDouble).sum().item<double>();
@@ -155,7 +155,7 @@ Accuracy measure_accuracy(const Graph& graph, const ImageDataset& dataset, const
     std::vector<int64_t> indices(static_cast<size_t>(std::min(step, total - at)));
     std::iota(indices.begin(), indices.end(), at);
     const at::Tensor scores = own.run(indices);
-    if (other) kl += divergence(other->run(indices), scores);
+    if (other) kl += summed_divergence(other->run(indices), scores);
     progress.advance(static_cast<int64_t>(indices.size()));
   }
   Accuracy result{.top1 = own.top1(), .top5 = own.top5(), .images = total, .seconds = own.seconds()};

@@ -11,7 +11,7 @@
 namespace espalier {
 namespace {
 
-std::vector<Method>& registry() {
+std::vector<Method>& method_registry() {
   static std::vector<Method> methods;
   return methods;
 }
@@ -50,12 +50,12 @@ Json planned_entry(const Json& record) {
 
 RegisterMethod::RegisterMethod(Method method) {
   check_taxonomy(method);
-  registry().push_back(std::move(method));
+  method_registry().push_back(std::move(method));
 }
 
 std::vector<const Method*> registered_methods() {
   std::vector<const Method*> methods;
-  for (const auto& method : registry()) methods.push_back(&method);
+  for (const auto& method : method_registry()) methods.push_back(&method);
   std::sort(methods.begin(), methods.end(), [](auto* a, auto* b) { return a->id < b->id; });
   return methods;
 }

@@ -8,7 +8,7 @@
 namespace espalier {
 namespace {
 
-Accuracy measure(const ReproduceContext& context, const Model& model) {
+Accuracy test_accuracy(const ReproduceContext& context, const Model& model) {
   return measure_accuracy(model.graph, *ImageDataset::open(context.vision_test), model.image);
 }
 
@@ -34,10 +34,10 @@ PictureArm picture_arm(const ReproduceContext& context, const std::filesystem::p
   PruneJob job(method, model, source, settings, nullptr, 0);
   method.prune(job);
   if (!request.fine_tune.empty()) repair_model(job, "finetune", request.fine_tune);
-  const Accuracy accuracy = measure(context, model);
+  const Accuracy accuracy = test_accuracy(context, model);
   return {accuracy.top1.value, accuracy.macro.f1, model_size(model.graph, model), job.reached(), job.findings()};
 }
 
-double dense_accuracy(const ReproduceContext& context, const std::filesystem::path& path) { return measure(context, open_picture_model(path)).top1.value; }
+double dense_accuracy(const ReproduceContext& context, const std::filesystem::path& path) { return test_accuracy(context, open_picture_model(path)).top1.value; }
 
 }  // namespace espalier

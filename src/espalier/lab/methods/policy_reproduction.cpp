@@ -12,18 +12,18 @@ namespace {
 
 constexpr int64_t kTexts = 16;  // with a needle, of each of five depths
 
-std::vector<PolicyReproduction>& registry() {
+std::vector<PolicyReproduction>& reproduction_registry() {
   static std::vector<PolicyReproduction> list;
   return list;
 }
 
 }  // namespace
 
-RegisterPolicyReproduction::RegisterPolicyReproduction(PolicyReproduction reproduction) { registry().push_back(std::move(reproduction)); }
+RegisterPolicyReproduction::RegisterPolicyReproduction(PolicyReproduction reproduction) { reproduction_registry().push_back(std::move(reproduction)); }
 
 std::vector<const PolicyReproduction*> registered_policy_reproductions() {
   std::vector<const PolicyReproduction*> list;
-  for (const auto& one : registry()) list.push_back(&one);
+  for (const auto& one : reproduction_registry()) list.push_back(&one);
   std::sort(list.begin(), list.end(), [](auto* a, auto* b) { return a->id < b->id; });
   return list;
 }

@@ -20,7 +20,7 @@ TokenSequences evaluation_windows(const ReproduceContext& context, const Model& 
   return windows_of(ids, model.context_length, model.context_length);
 }
 
-Quality measure(const ReproduceContext& context, const Model& model) {
+Quality quality_of(const ReproduceContext& context, const Model& model) {
   return measure_quality(model.graph, evaluation_windows(context, model), model.context_length, model.context_length);
 }
 
@@ -40,7 +40,7 @@ ReproduceContext::Arm ReproduceContext::run(const std::string& id, double sparsi
   settings.block = word.block;
   PruneJob job(method, model, {calibration, tokenizer, 64, 0}, settings, nullptr, 0);
   method.prune(job);
-  return {measure(*this, model), model.graph.parameter_count(), job.reached(), job.findings()};
+  return {quality_of(*this, model), model.graph.parameter_count(), job.reached(), job.findings()};
 }
 
 double ReproduceContext::mean_perplexity(const std::string& id, double sparsity, const std::map<std::string, std::string>& options, int seeds) const {
@@ -49,7 +49,7 @@ double ReproduceContext::mean_perplexity(const std::string& id, double sparsity,
   return sum / seeds;
 }
 
-Quality ReproduceContext::dense() const { return measure(*this, load_model(model_path)); }
+Quality ReproduceContext::dense() const { return quality_of(*this, load_model(model_path)); }
 
 ReproduceContext embedded_context(uint64_t seed) {
   ReproduceContext context;

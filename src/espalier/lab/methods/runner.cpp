@@ -33,7 +33,7 @@ std::string data_sha256(const CalibrationSource& source) {
 }
 
 // Everything that determines the result, so that --resume cannot mix two runs.
-Json fingerprint_of(const PruneRequest& request, const Model& model, const CalibrationSource& source) {
+Json prune_fingerprint(const PruneRequest& request, const Model& model, const CalibrationSource& source) {
   Json files = Json::array();
   for (const auto& file : model.files())
     files.push_back({file.filename().string(), std::filesystem::file_size(file)});
@@ -131,7 +131,7 @@ Json run_prune(const PruneRequest& asked) {
     user_error("--eval: {} is neither a language model nor a classifier of pictures", model.path.string());
   const Model dense = open_model(request.model, request.common);
   const OutputPlace place = output_place(request.out, "", model, {request.force, request.resume, model.path});
-  RunDirectory run(place.directory, fingerprint_of(request, model, source), {request.force, request.resume, model.path});
+  RunDirectory run(place.directory, prune_fingerprint(request, model, source), {request.force, request.resume, model.path});
   if (run.finished_result()) {
     publish(place);
     return *run.finished_result();

@@ -11,14 +11,14 @@
 namespace espalier {
 namespace {
 
-std::vector<Study>& registry() {
+std::vector<Study>& study_registry() {
   static std::vector<Study> studies;
   return studies;
 }
 
 const Study& find_study(const std::string& id) {
   std::vector<std::string> known;
-  for (const Study& study : registry()) {
+  for (const Study& study : study_registry()) {
     if (study.id == id) return study;
     known.push_back(study.id);
   }
@@ -28,7 +28,7 @@ const Study& find_study(const std::string& id) {
 
 }  // namespace
 
-RegisterStudy::RegisterStudy(Study study) { registry().push_back(std::move(study)); }
+RegisterStudy::RegisterStudy(Study study) { study_registry().push_back(std::move(study)); }
 
 Json run_study(const AnalyzeRequest& request) {
   const auto start = std::chrono::steady_clock::now();

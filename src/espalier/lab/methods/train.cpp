@@ -151,7 +151,7 @@ std::map<std::string, WeightMask> masks_of(const TrainRequest& request, const Mo
   return mask.weights;
 }
 
-Json fingerprint_of(const TrainRequest& request, const Model& model, const TrainingData& data) {
+Json training_fingerprint(const TrainRequest& request, const Model& model, const TrainingData& data) {
   Json files = Json::array();
   for (const auto& file : model.files()) files.push_back({file.filename().string(), std::filesystem::file_size(file)});
   return {{"espalier", ESPALIER_VERSION},
@@ -260,7 +260,7 @@ Json run_train(const TrainRequest& asked) {
   const DataParallelPlace processes = data_parallel_place();
   if (processes.rank > 0) return train_as_helper(request, model, data, settings, plugins, masks, processes);
   const OutputPlace place = output_place(request.out, "", model, {request.force, request.resume, model.path});
-  RunDirectory run(place.directory, fingerprint_of(request, model, data), {request.force, request.resume, model.path});
+  RunDirectory run(place.directory, training_fingerprint(request, model, data), {request.force, request.resume, model.path});
   if (run.finished_result()) {
     publish(place);
     return *run.finished_result();

@@ -11,4 +11,6 @@ at::Tensor bool_mask(const WeightMask& mask) {
   return keep;
 }
 
+at::Tensor masked(const at::Tensor& values, const at::Tensor& keep) { return keep.defined() ? values * keep : values; }
+
 }  // namespace espalier

@@ -10,4 +10,7 @@ namespace espalier {
 // bool, in the mask's shape (that of the stored weight); true: kept.
 at::Tensor bool_mask(const WeightMask& mask);
 
+// An undefined mask keeps all.
+at::Tensor masked(const at::Tensor& values, const at::Tensor& keep);
+
 }  // namespace espalier

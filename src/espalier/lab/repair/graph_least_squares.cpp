@@ -18,15 +18,15 @@ namespace {
 
 constexpr int64_t kColumns = 65536;  // output positions of a convolution that are looked at
 
-struct Target {
+struct LayerTarget {
   NodeId layer = -1, dense = -1;
   at::Tensor outputs;  // of the dense layer: those that are left; undefined: all
   at::Tensor keep;     // [groups, outputs, inputs], or undefined
 };
 
-class Targets {
+class LayerTargets {
  public:
-  Targets(const PruneJob& job, const Graph& dense) : job_(job), dense_(dense) {
+  LayerTargets(const PruneJob& job, const Graph& dense) : job_(job), dense_(dense) {
     for (size_t n = 0; n < dense.nodes.size(); ++n) dense_nodes_[dense.nodes[n].name] = static_cast<NodeId>(n);
     std::set<std::string> taken;
     for (size_t n = 0; n < job.graph().nodes.size(); ++n) {
@@ -36,14 +36,14 @@ class Targets {
     }
   }
 
-  const Target* find(NodeId layer) const {
+  const LayerTarget* find(NodeId layer) const {
     const auto found = by_layer_.find(layer);
     return found == by_layer_.end() ? nullptr : &found->second;
   }
   size_t count() const { return by_layer_.size(); }
 
  private:
-  std::optional<Target> target_of(NodeId n) const {
+  std::optional<LayerTarget> target_of(NodeId n) const {
     const Node& node = job_.graph().nodes[static_cast<size_t>(n)];
     const auto same = dense_nodes_.find(node.name);
     if (same == dense_nodes_.end()) return std::nullopt;
@@ -52,7 +52,7 @@ class Targets {
     const size_t in = input_axis(node), out = 1 - in;
     const auto mask = job_.masks().find(weight.name());
     if (mask == job_.masks().end() && weight.shape()[in] == whole[in]) return std::nullopt;
-    Target target{n, same->second, {}, {}};
+    LayerTarget target{n, same->second, {}, {}};
     if (weight.shape()[out] != whole[out]) {
       const auto* kept = weight.kept(out);
       if (!kept || weight.source().shape()[out] != whole[out]) {
@@ -68,7 +68,7 @@ class Targets {
   const PruneJob& job_;
   const Graph& dense_;
   std::map<std::string, NodeId> dense_nodes_;
-  std::map<NodeId, Target> by_layer_;
+  std::map<NodeId, LayerTarget> by_layer_;
 };
 
 // X^T X and T^T X of a layer, over all batches.
@@ -76,7 +76,7 @@ struct NormalEquations {
   at::Tensor gram, cross;
 };
 
-NormalEquations gather(const Graph& graph, const NodeSweep& pruned, const NodeSweep& dense, const Graph& dense_graph, const Target& target, uint64_t seed) {
+NormalEquations gather(const Graph& graph, const NodeSweep& pruned, const NodeSweep& dense, const Graph& dense_graph, const LayerTarget& target, uint64_t seed) {
   const Node& node = graph.nodes[static_cast<size_t>(target.layer)];
   const ValueId whole = dense_graph.nodes[static_cast<size_t>(target.dense)].outputs[0];
   int64_t pictures = 0;
@@ -99,7 +99,7 @@ NormalEquations gather(const Graph& graph, const NodeSweep& pruned, const NodeSw
   return equations;
 }
 
-void fit(Graph& graph, const Target& target, const NormalEquations& equations, const LeastSquaresOptions& options) {
+void fit(Graph& graph, const LayerTarget& target, const NormalEquations& equations, const LeastSquaresOptions& options) {
   const Node& node = graph.nodes[static_cast<size_t>(target.layer)];
   Parameter& parameter = graph.parameter_of(node, "weight");
   const at::Tensor stored = to_torch(parameter.load());
@@ -115,13 +115,13 @@ void fit(Graph& graph, const Target& target, const NormalEquations& equations, c
 void repair_graph_by_least_squares(PruneJob& job, const LeastSquaresOptions& options) {
   at::NoGradGuard no_gradients;
   const Model dense = job.open_dense();
-  const Targets targets(job, dense.graph);
+  const LayerTargets targets(job, dense.graph);
   if (targets.count() == 0) user_error("--repair ls: no layer lost inputs or single weights, so there is nothing to fit; finetune and distill train the rest");
   const auto batches = calibration_inputs(job, calibration_mode(job, ""), 0);
   NodeSweep pruned(job.graph(), batches), whole(dense.graph, batches);
   Progress progress("repair", static_cast<int64_t>(job.graph().nodes.size()), "node");
   for (; !pruned.done(); pruned.advance(), progress.advance(1)) {
-    const Target* target = targets.find(pruned.next());
+    const LayerTarget* target = targets.find(pruned.next());
     if (!target) continue;
     while (whole.next() <= target->dense) whole.advance();
     fit(job.graph(), *target, gather(job.graph(), pruned, whole, dense.graph, *target, job.settings().seed), options);

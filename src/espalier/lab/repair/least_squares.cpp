@@ -20,8 +20,6 @@ constexpr int64_t kWideSystem = 1024;   // fp64 up to this many inputs, fp32 abo
 constexpr double kSolved = 1e-12;       // of a row's first squared residual
 constexpr int64_t kBatchTokens = 4096;
 
-at::Tensor masked(const at::Tensor& values, const at::Tensor& keep) { return keep.defined() ? values * keep : values; }
-
 // numerator / denominator for each row; 0 where the row is solved already.
 at::Tensor ratio(const at::Tensor& numerator, const at::Tensor& denominator) {
   return at::where(denominator > 0, numerator / denominator, at::zeros_like(numerator));

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "espalier/core/choice.h"
+#include "espalier/lab/repair/bool_mask.h"
 #include "espalier/lab/torch.h"
 
 namespace espalier {
@@ -13,8 +14,6 @@ constexpr std::pair<const char*, LowRankForm> kForms[] = {{"lora", LowRankForm::
                                                           {"lora_prune", LowRankForm::kLoraPrune},
                                                           {"mask_lora", LowRankForm::kMaskLora},
                                                           {"scale_lora", LowRankForm::kScaleLora}};
-
-at::Tensor masked(const at::Tensor& value, const at::Tensor& keep) { return keep.defined() ? value * keep : value; }
 
 }  // namespace
 

@@ -97,7 +97,7 @@ std::map<std::string, at::Tensor> masks_of(const PruneJob& job) {
   return masks;
 }
 
-void store(Graph& graph, const std::map<std::string, at::Tensor>& values) {
+void store_values(Graph& graph, const std::map<std::string, at::Tensor>& values) {
   for (const auto& [name, value] : values) {
     Parameter& parameter = graph.parameter(name);
     parameter.assign(from_torch(value, parameter.dtype()));
@@ -163,8 +163,8 @@ void retrain(PruneJob& job, const PerpOptions& options) {
   }
   Progress progress("repair", options.steps, "step");
   const uint64_t bytes = minimise(trained, weights, options, loss, [&] { progress.advance(1); });
-  store(job.graph(), trained.merged());
-  store(job.graph(), statistics);
+  store_values(job.graph(), trained.merged());
+  store_values(job.graph(), statistics);
   job.findings()["repair"] = report(trained.counts(), bytes);
 }
 
@@ -187,7 +187,7 @@ class BlockRepair {
     const auto merged = trained.merged();
     for (const auto& [name, value] : merged) weights_.set(name, value);
     const double after = error(stream, block);
-    if (after <= before) store(job_.graph(), merged);
+    if (after <= before) store_values(job_.graph(), merged);
     counts_.bias += trained.counts().bias, counts_.norm += trained.counts().norm, counts_.lora += trained.counts().lora, counts_.full += trained.counts().full;
     counts_.total = trained.counts().total;
     bytes_ = std::max(bytes_, bytes);

@@ -12,7 +12,7 @@
 namespace espalier {
 namespace {
 
-Axes axes_of(const ParetoPlot& plot) {
+Axes pareto_axes(const ParetoPlot& plot) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   double x_low = kInfinity, x_high = -kInfinity, y_low = kInfinity, y_high = -kInfinity;
   for (const auto& series : plot.series) {
@@ -91,7 +91,7 @@ std::vector<std::pair<size_t, size_t>> pareto_front(const ParetoPlot& plot) {
 std::string pareto_svg(const ParetoPlot& plot) {
   if (std::all_of(plot.series.begin(), plot.series.end(), [](const auto& series) { return series.points.empty(); }))
     user_error("plot '{}': there is no point to draw", plot.title);
-  const Axes axes = axes_of(plot);
+  const Axes axes = pareto_axes(plot);
   std::string svg = svg_begin() + plot_frame({plot.title, plot.x_label, plot.y_label}, axes) + front_line(plot, axes);
   for (size_t s = 0; s < plot.series.size(); ++s) svg += series_marks(plot.series[s], series_colour(s), axes);
   return svg + legend(plot) + "</svg>\n";

@@ -21,7 +21,7 @@ uint64_t key_of(std::string_view text, size_t end, int n) {
   return key;
 }
 
-struct Model {
+struct NgramModel {
   std::unordered_map<uint64_t, Context> contexts;
   std::unordered_map<uint64_t, uint32_t> counts;  // of n+1 bytes
 
@@ -52,7 +52,7 @@ struct Model {
 
 double ngram_bits_per_byte(std::string_view train, std::string_view test, int order) {
   ESP_ASSERT(order >= 1 && order <= 6, "order {}", order);
-  Model model;
+  NgramModel model;
   for (size_t at = 0; at < train.size(); ++at) model.observe(train, at, order);
   double bits = 0;
   for (size_t at = 0; at < test.size(); ++at) bits -= std::log2(model.probability(test, at, order));

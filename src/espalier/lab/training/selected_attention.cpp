@@ -23,11 +23,11 @@ AttentionLayer layer_of(const Graph& graph, const Node& node, const std::string&
 
 // [batch, tokens, heads · size] → [batch · heads, tokens, size]: head h of text b is row b · heads + h, so that query heads
 // still stand beside those of their group.
-at::Tensor split_heads(const at::Tensor& x, int64_t size) { return x.unflatten(-1, {-1, size}).transpose(1, 2).flatten(0, 1); }
+at::Tensor heads_as_batch(const at::Tensor& x, int64_t size) { return x.unflatten(-1, {-1, size}).transpose(1, 2).flatten(0, 1); }
 
 at::Tensor attend(const std::vector<at::Tensor>& inputs, const AttentionLayer& layer, const at::Tensor& mask) {
   const int64_t batch = inputs[0].size(0);
-  const at::Tensor q = split_heads(inputs[0], layer.head_size), k = split_heads(inputs[1], layer.head_size), v = split_heads(inputs[2], layer.head_size);
+  const at::Tensor q = heads_as_batch(inputs[0], layer.head_size), k = heads_as_batch(inputs[1], layer.head_size), v = heads_as_batch(inputs[2], layer.head_size);
   const at::Tensor out = masked_attention(q, k, v, mask.repeat({batch, 1, 1}), layer.scale).out;
   return out.unflatten(0, {batch, -1}).transpose(1, 2).flatten(-2);
 }

@@ -41,7 +41,7 @@ double number(const std::string& option, const std::string& text) {
 }
 
 // "layers.*.bias=0.1;norm*=1:0": a pattern, a factor of the rate, a weight decay.
-std::vector<GroupSettings> groups_of(const std::string& text) {
+std::vector<GroupSettings> group_settings(const std::string& text) {
   std::vector<GroupSettings> groups;
   for (const auto& part : split(text, ';')) {
     const size_t equals = part.find('=');
@@ -123,7 +123,7 @@ TrainSettings read_train_settings(const MethodOptions& given, TrainingKind kind,
   o.beta2 = values.real("beta2", 0, 1);
   o.weight_decay = values.real("weight-decay", 0, 1e6);
   o.decay_vectors = values.flag("decay-vectors");
-  o.groups = groups_of(values.text("groups"));
+  o.groups = group_settings(values.text("groups"));
   o.schedule = choice_from_name("training: option schedule", values.text("schedule"), kSchedules);
   o.warmup = values.integer("warmup", 0, kMost);
   o.final_ratio = values.real("final-ratio", 0, 1);

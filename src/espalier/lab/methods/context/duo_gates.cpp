@@ -15,7 +15,7 @@
 #include "espalier/lab/training/duo_gates.h"
 #include "espalier/structure/head_order.h"
 
-namespace espalier {
+namespace espalier::duo_gates_study {
 namespace {
 
 constexpr int64_t kMost = int64_t{1} << 20;
@@ -146,4 +146,4 @@ const RegisterStudy registered({"duo-gates",
                                 run});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::duo_gates_study

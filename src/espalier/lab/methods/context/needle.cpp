@@ -6,7 +6,7 @@
 #include "espalier/lab/report/heat_map.h"
 #include "espalier/requests/policy_text.h"
 
-namespace espalier {
+namespace espalier::needle_study {
 namespace {
 
 constexpr int64_t kMost = int64_t{1} << 30;
@@ -40,4 +40,4 @@ const RegisterStudy registered({"needle",
                                 run});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::needle_study

@@ -12,7 +12,7 @@
 #include "espalier/lab/methods/study.h"
 #include "espalier/lab/training/retrieval_head.h"
 
-namespace espalier {
+namespace espalier::retrieval_head_study {
 namespace {
 
 constexpr int64_t kMost = int64_t{1} << 20, kShortContext = 2048, kSmallSteps = 200, kSink = 4, kTexts = 4, kQueries = 32;
@@ -111,4 +111,4 @@ const RegisterStudy registered({"retrieval-head",
                                 run});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::retrieval_head_study

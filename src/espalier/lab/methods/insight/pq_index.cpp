@@ -14,7 +14,7 @@
 #include "espalier/lab/torch.h"
 #include "espalier/structure/mask.h"
 
-namespace espalier {
+namespace espalier::pq_index_study {
 namespace {
 
 struct Settings {
@@ -108,4 +108,4 @@ const RegisterStudy registered({"pq-index",
                                 run});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::pq_index_study

@@ -1,7 +1,7 @@
 #include "espalier/core/error.h"
 #include "espalier/lab/methods/policy_reproduction.h"
 
-namespace espalier {
+namespace espalier::delta_llm_reproduction {
 namespace {
 
 constexpr int64_t kTokens = 1024;  // of a text: the model's context
@@ -35,4 +35,4 @@ Reproduction reproduce(ReproduceContext& context) {
 const RegisterPolicyReproduction registered({"22-deltallm", reproduce, true});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::delta_llm_reproduction

@@ -7,7 +7,7 @@
 #include "espalier/engine/attention/policies/duo_gates.h"
 #include "espalier/lab/methods/policy_reproduction.h"
 
-namespace espalier {
+namespace espalier::duo_attention_reproduction {
 namespace {
 
 constexpr int64_t kTokens = 1024;  // of a text: the model's context
@@ -61,4 +61,4 @@ Reproduction reproduce(ReproduceContext& context) {
 const RegisterPolicyReproduction registered({"19-duoattention", reproduce, true});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::duo_attention_reproduction

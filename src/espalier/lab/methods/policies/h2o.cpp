@@ -1,7 +1,7 @@
 #include "espalier/core/error.h"
 #include "espalier/lab/methods/policy_reproduction.h"
 
-namespace espalier {
+namespace espalier::h2o_reproduction {
 namespace {
 
 // An eighth and a fifth of a window of 256 tokens, half of it the latest ones. As many of the latest alone are measured too.
@@ -27,4 +27,4 @@ Reproduction reproduce(ReproduceContext& context) {
 const RegisterPolicyReproduction registered({"h2o", reproduce, true});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::h2o_reproduction

@@ -3,7 +3,7 @@
 #include "espalier/core/error.h"
 #include "espalier/lab/methods/policy_reproduction.h"
 
-namespace espalier {
+namespace espalier::hip_reproduction {
 namespace {
 
 // Texts of the retrieval model's 1,024 tokens, the paper's blocks of 32 queries and 2 keys, and the smallest window that
@@ -36,4 +36,4 @@ Reproduction reproduce(ReproduceContext& context) {
 const RegisterPolicyReproduction registered({"29-hip", reproduce, true});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::hip_reproduction

@@ -1,7 +1,7 @@
 #include "espalier/core/error.h"
 #include "espalier/lab/methods/policy_reproduction.h"
 
-namespace espalier {
+namespace espalier::longheads_reproduction {
 namespace {
 
 constexpr int64_t kTokens = 2048;  // of a text: twice the model's context
@@ -32,4 +32,4 @@ Reproduction reproduce(ReproduceContext& context) {
 const RegisterPolicyReproduction registered({"28-longheads", reproduce, true});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::longheads_reproduction

@@ -10,7 +10,7 @@
 #include "espalier/lab/torch.h"
 #include "espalier/lab/training/selected_attention.h"
 
-namespace espalier {
+namespace espalier::s2_attention_reproduction {
 namespace {
 
 constexpr const char* kId = "36-s2-attention";
@@ -129,4 +129,4 @@ const RegisterMethod registered(
      .reproduces = true});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::s2_attention_reproduction

@@ -1,7 +1,7 @@
 #include "espalier/core/error.h"
 #include "espalier/lab/methods/policy_reproduction.h"
 
-namespace espalier {
+namespace espalier::spatten_reproduction {
 namespace {
 
 // The preset's shares of tokens, averaged over quarters of its 24 layers (the first layer sees everything). Facts are asked
@@ -25,4 +25,4 @@ Reproduction reproduce(ReproduceContext& context) {
 const RegisterPolicyReproduction registered({"02-spatten", reproduce, true});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::spatten_reproduction

@@ -1,7 +1,7 @@
 #include "espalier/core/error.h"
 #include "espalier/lab/methods/policy_reproduction.h"
 
-namespace espalier {
+namespace espalier::specontext_reproduction {
 namespace {
 
 // A quarter of 256 tokens, in every step from the first; the head is the model's first layer, which took no training.
@@ -26,4 +26,4 @@ Reproduction reproduce(ReproduceContext& context) {
 const RegisterPolicyReproduction registered({"05-specontext", reproduce, false});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::specontext_reproduction

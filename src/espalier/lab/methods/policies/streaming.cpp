@@ -1,7 +1,7 @@
 #include "espalier/core/error.h"
 #include "espalier/lab/methods/policy_reproduction.h"
 
-namespace espalier {
+namespace espalier::streaming_reproduction {
 namespace {
 
 // As many keys with and without the first four tokens.
@@ -26,4 +26,4 @@ Reproduction reproduce(ReproduceContext& context) {
 const RegisterPolicyReproduction registered({"streaming", reproduce, false});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::streaming_reproduction

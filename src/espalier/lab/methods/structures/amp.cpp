@@ -13,7 +13,7 @@
 #include "espalier/lab/torch.h"
 #include "espalier/structure/surgery.h"
 
-namespace espalier {
+namespace espalier::amp_method {
 namespace {
 
 // Parameters of all attention and MLP branches, each weight once.
@@ -169,4 +169,4 @@ const RegisterMethod registered(
      .reproduce = reproduce});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::amp_method

@@ -13,7 +13,7 @@
 #include "espalier/lab/tensor_bridge.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::beta_rank_method {
 namespace {
 
 enum class Ranking { kBeta, kL1, kHRank, kRandom };
@@ -282,4 +282,4 @@ const RegisterMethod registered(
      .reproduce = reproduce});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::beta_rank_method

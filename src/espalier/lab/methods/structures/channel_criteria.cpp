@@ -2,7 +2,7 @@
 // the scope that their papers have: the same share of every layer, or one ranking.
 #include "espalier/lab/methods/structures/channel_methods.h"
 
-namespace espalier {
+namespace espalier::channel_criteria_method {
 namespace {
 
 template <ChannelCriterion kCriterion>
@@ -57,4 +57,4 @@ const RegisterMethod random(channel_method("random-channels", "Random channels",
                                            }));
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::channel_criteria_method

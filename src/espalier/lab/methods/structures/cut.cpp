@@ -8,7 +8,7 @@
 #include "espalier/lab/torch.h"
 #include "espalier/structure/mask.h"
 
-namespace espalier {
+namespace espalier::cut_method {
 namespace {
 
 std::vector<std::string> split_list(const std::string& text, char separator) {
@@ -151,4 +151,4 @@ const RegisterMethod registered({.id = "cut",
                                  .reproduce = reproduce});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::cut_method

@@ -13,7 +13,7 @@
 #include "espalier/lab/methods/structures/sublayer_ablation.h"
 #include "espalier/structure/surgery.h"
 
-namespace espalier {
+namespace espalier::finercut_method {
 namespace {
 
 std::vector<AblationCandidate> find_candidates(const std::vector<SubLayer>& sublayers, const std::string& level, const PruneJob& job) {
@@ -259,4 +259,4 @@ const RegisterMethod registered(
      .reproduce = reproduce});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::finercut_method

@@ -8,7 +8,7 @@
 #include "espalier/lab/tensor_bridge.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::llm_pruner_method {
 namespace {
 
 // Of one weight, in the layout [out, in] whatever the stored one is: a row is an output.
@@ -120,4 +120,4 @@ const RegisterMethod registered(
      .reproduce = reproduce});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::llm_pruner_method

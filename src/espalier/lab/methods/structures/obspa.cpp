@@ -6,7 +6,7 @@
 #include "espalier/lab/methods/structures/channel_methods.h"
 #include "espalier/lab/repair/obspa.h"
 
-namespace espalier {
+namespace espalier::obspa_method {
 namespace {
 
 ObspaOptions options_of(const PruneJob& job, CalibrationMode mode) {
@@ -86,4 +86,4 @@ const RegisterMethod registered(
      .reproduce = reproduce});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::obspa_method

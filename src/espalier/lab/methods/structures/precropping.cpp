@@ -20,7 +20,7 @@
 #include "espalier/lab/training/fresh_weights.h"
 #include "espalier/lab/training/image_classifier.h"
 
-namespace espalier {
+namespace espalier::precropping_method {
 namespace {
 
 enum class DensitySource { kExpectation, kSynFlow, kUniform };
@@ -391,4 +391,4 @@ const RegisterMethod registered(
      .reproduce = reproduce});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::precropping_method

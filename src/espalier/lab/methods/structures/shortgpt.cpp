@@ -9,7 +9,7 @@
 #include "espalier/lab/torch.h"
 #include "espalier/structure/surgery.h"
 
-namespace espalier {
+namespace espalier::shortgpt_method {
 namespace {
 
 bool has_protected_node(const PruneJob& job, int block) {
@@ -90,4 +90,4 @@ const RegisterMethod registered(
      .reproduce = reproduce});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::shortgpt_method

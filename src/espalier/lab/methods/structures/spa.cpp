@@ -4,7 +4,7 @@
 #include "espalier/lab/methods/structures/channel_methods.h"
 #include "espalier/lab/repair/obspa.h"
 
-namespace espalier {
+namespace espalier::spa_method {
 namespace {
 
 void prune(PruneJob& job) {
@@ -35,4 +35,4 @@ const RegisterMethod registered(
      .reproduce = reproduce});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::spa_method

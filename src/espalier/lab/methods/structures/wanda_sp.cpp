@@ -7,7 +7,7 @@
 #include "espalier/lab/methods/structures/unit_removal.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::wanda_sp_method {
 namespace {
 
 // Channel scores of each output projection, by node name.
@@ -60,4 +60,4 @@ const RegisterMethod registered(
      .reproduce = reproduce});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::wanda_sp_method

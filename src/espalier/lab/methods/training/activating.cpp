@@ -18,7 +18,7 @@
 #include "espalier/lab/training/step_place.h"
 #include "espalier/lab/training/training_task.h"
 
-namespace espalier {
+namespace espalier::activating_method {
 namespace {
 
 constexpr const char* kId = "41-activating-while-pruning";
@@ -229,4 +229,4 @@ const RegisterMethod registered(
      .reproduces = false});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::activating_method

@@ -15,7 +15,7 @@
 #include "espalier/lab/torch.h"
 #include "espalier/lab/training/trainer.h"
 
-namespace espalier {
+namespace espalier::consensus_polarization_method {
 namespace {
 
 constexpr const char* kId = "25-consensus-polarization";
@@ -343,4 +343,4 @@ const RegisterMethod registered(
      .reproduces = false});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::consensus_polarization_method

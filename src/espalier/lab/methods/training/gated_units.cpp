@@ -48,7 +48,7 @@ std::set<NodeId> between(const Graph& graph, ValueId residual, ValueId branch) {
   return reached ? nodes : std::set<NodeId>{};
 }
 
-double multiply_adds(const Graph& graph, const std::set<NodeId>& nodes) {
+double multiply_adds_of(const Graph& graph, const std::set<NodeId>& nodes) {
   double flops = 0;
   for (NodeId n : nodes)
     if (is_matrix_layer(node_at(graph, n))) flops += cost_of(graph, node_at(graph, n)).flops;
@@ -101,7 +101,7 @@ std::vector<GatedSite> find_gated_branches(const Graph& given, const std::vector
       if (inside.empty()) continue;
       GatedSite site{node.name, static_cast<NodeId>(n), residual, {static_cast<NodeId>(n)}, node.inputs[residual]};
       site.channels = site.stage = channels_of(shape_of(graph, node.inputs[residual]));
-      site.cost = multiply_adds(graph, inside);
+      site.cost = multiply_adds_of(graph, inside);
       if (site.cost > 0) sites.push_back(std::move(site));
       break;
     }
@@ -123,7 +123,7 @@ std::vector<GatedSite> find_gated_channels(const Graph& given, const std::vector
     std::set<NodeId> paid{layer};
     for (NodeId n : site.gated)
       for (NodeId reader : graph.consumers(node_at(graph, n).outputs[0])) paid.insert(reader);
-    site.cost = multiply_adds(graph, paid) / static_cast<double>(site.gates);
+    site.cost = multiply_adds_of(graph, paid) / static_cast<double>(site.gates);
     sites.push_back(std::move(site));
   }
   return sites;

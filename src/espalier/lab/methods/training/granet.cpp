@@ -11,7 +11,7 @@
 #include "espalier/lab/training/small_networks.h"
 #include "espalier/lab/training/step_place.h"
 
-namespace espalier {
+namespace espalier::granet_method {
 namespace {
 
 constexpr const char* kId = "15-granet";
@@ -116,4 +116,4 @@ const RegisterMethod registered(
      .reproduces = false});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::granet_method

@@ -14,7 +14,7 @@
 #include "espalier/lab/training/small_networks.h"
 #include "espalier/lab/training/step_place.h"
 
-namespace espalier {
+namespace espalier::imp_rewind_method {
 namespace {
 
 constexpr const char* kId = "18-imp-rewind";
@@ -296,4 +296,4 @@ const RegisterMethod registered(
      .reproduce = reproduce});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::imp_rewind_method

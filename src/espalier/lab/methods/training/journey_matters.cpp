@@ -24,13 +24,13 @@
 namespace espalier {
 namespace {
 
-constexpr const char* kId = "44-journey-matters";
+constexpr const char* kJourney = "44-journey-matters";
 constexpr int64_t kMost = int64_t{1} << 40;
 
 void check_journey(double sparsity, double start, double end) {
-  if (!(sparsity >= 0 && sparsity < 1)) throw UserError(kId, "sparsity", "from 0 on, below 1", fmt::format("{}", sparsity));
+  if (!(sparsity >= 0 && sparsity < 1)) throw UserError(kJourney, "sparsity", "from 0 on, below 1", fmt::format("{}", sparsity));
   if (!(start >= 0 && start < end && end <= 1))
-    throw UserError(kId, "start and end", "shares of the compute, 0 <= start < end <= 1", fmt::format("{} and {}", start, end));
+    throw UserError(kJourney, "start and end", "shares of the compute, 0 <= start < end <= 1", fmt::format("{} and {}", start, end));
 }
 
 DensityCurve curve_of(double sparsity, DensityShape shape) { return {shape, 1, 1 - sparsity}; }
@@ -41,12 +41,12 @@ class JourneyPlugin : public Plugin {
   JourneyPlugin(DynamicSparse settings, DensitySchedule schedule)
       : exclude_(settings.exclude), schedule_(schedule), pruner_(make_dynamic_sparse(std::move(settings))) {}
 
-  std::string id() const override { return kId; }
+  std::string id() const override { return kJourney; }
   std::string refuses(const Plugin& other) const override { return pruner_->refuses(other); }
 
   void before_training(Training& training) override {
     pruner_->before_training(training);
-    weights_ = PrunableWeights(training, exclude_, kId);
+    weights_ = PrunableWeights(training, exclude_, kJourney);
     density_ = density_of(training);
   }
   void after_backward(Training& training) override { pruner_->after_backward(training); }
@@ -127,18 +127,18 @@ std::string outside_blocks(const Graph& graph) {
 
 std::unique_ptr<Plugin> plugin(const PluginRequest& request) {
   const OptionValues& options = request.options;
-  if (!request.sparsity) user_error("{}: --sparsity: missing: what share shall be gone at the end?", kId);
+  if (!request.sparsity) user_error("{}: --sparsity: missing: what share shall be gone at the end?", kJourney);
   const double start = options.real("start", 0, 1), end = options.real("end", 0, 1);
-  const DensityShape shape = density_shape(fmt::format("{}: option shape", kId), options.text("shape"));
+  const DensityShape shape = density_shape(fmt::format("{}: option shape", kJourney), options.text("shape"));
   const int64_t every = options.has("every") ? options.integer("every", 1, kMost) : 0;
   if (options.has("budget")) {
     const int64_t steps = plan_journey(options.integer("budget", 1, kMost), *request.sparsity, start, end, shape, every).steps;
     if (steps != request.steps)
-      throw UserError(kId, "option budget", fmt::format("a training of {} steps (--training steps={}), which costs as much", steps, steps), fmt::format("{} steps", request.steps));
+      throw UserError(kJourney, "option budget", fmt::format("a training of {} steps (--training steps={}), which costs as much", steps, steps), fmt::format("{} steps", request.steps));
   }
   const DensitySchedule schedule = journey_schedule(request.steps, *request.sparsity, start, end, shape, every);
-  if (request.steps < 100) warn("{}: {} steps are few for a falling density", kId, request.steps);
-  DynamicSparse settings{.id = kId};
+  if (request.steps < 100) warn("{}: {} steps are few for a falling density", kJourney, request.steps);
+  DynamicSparse settings{.id = kJourney};
   settings.prune_to = [schedule](int64_t done) { return schedule.updates(done) ? std::optional(1 - schedule.at(done)) : std::nullopt; };
   settings.scope = options.word("scope", {"global", "layer"}) == "global" ? PruneScope::kGlobal : PruneScope::kUniform;
   settings.exclude = options.text("exclude");
@@ -178,7 +178,7 @@ DensitySchedule journey_schedule(int64_t steps, double sparsity, double start, d
 
 JourneyPlan plan_journey(int64_t budget, double sparsity, double start, double end, DensityShape shape, int64_t every) {
   check_journey(sparsity, start, end);
-  if (budget < 1) throw UserError(kId, "budget", "at least one step of the dense model", fmt::format("{}", budget));
+  if (budget < 1) throw UserError(kJourney, "budget", "at least one step of the dense model", fmt::format("{}", budget));
   const auto all = static_cast<double>(budget);
   JourneyPlan plan;
   DensitySchedule& schedule = plan.schedule;
@@ -191,7 +191,7 @@ JourneyPlan plan_journey(int64_t budget, double sparsity, double start, double e
   // With end = 1 the last update follows the last step.
   const int64_t rest = end < 1 ? std::llround((all - spent) / schedule.curve.to) : 0;
   if (end < 1 && rest < 1)
-    throw UserError(kId, "budget", "one that leaves steps for the last phase", fmt::format("{} steps of the dense model", budget));
+    throw UserError(kJourney, "budget", "one that leaves steps for the last phase", fmt::format("{} steps of the dense model", budget));
   plan.steps = schedule.end + rest;
   return plan;
 }
@@ -211,7 +211,7 @@ struct JourneyArm {
 
 double stored_bytes(const Model& model) {
   const ScratchDirectory scratch;
-  write_model(model, scratch.path(), {.pack = weight_packer(parse_pack("bitmap", kId))});
+  write_model(model, scratch.path(), {.pack = weight_packer(parse_pack("bitmap", kJourney))});
   double bytes = 0;
   for (const auto& file : std::filesystem::directory_iterator(scratch.path()))
     if (file.path().extension() == ".safetensors") bytes += static_cast<double>(file.file_size());
@@ -246,7 +246,7 @@ JourneyArm train_bytes(const ReproduceContext& context, const LlamaShape& shape,
   options.beta2 = 0.95, options.clip = 1, options.final_ratio = 0.1, options.warmup = steps / 20, options.seed = seed;
   Plugins plugins;
   if (sparsity)
-    plugins.push_back(make_plugin(kId, {{"start", fmt::format("{}", start)}, {"end", fmt::format("{}", end)}}, sparsity, model, options, steps, task.batches_an_epoch()));
+    plugins.push_back(make_plugin(kJourney, {{"start", fmt::format("{}", start)}, {"end", fmt::format("{}", end)}}, sparsity, model, options, steps, task.batches_an_epoch()));
   train(model.graph, task, options, plugins);
   JourneyArm arm{std::log(task.evaluate(model.graph).at("perplexity")), static_cast<double>(steps), weights_in_blocks(shape), weights_in_blocks(shape), stored_bytes(model)};
   if (!plugins.empty()) {
@@ -256,7 +256,7 @@ JourneyArm train_bytes(const ReproduceContext& context, const LlamaShape& shape,
   return arm;
 }
 
-Reproduction reproduce(ReproduceContext& context) {
+Reproduction reproduce_journey(ReproduceContext& context) {
   constexpr uint64_t kSeeds = 2;
   constexpr int64_t kBudget = 1300;  // the sparse training then sees 20 bytes a weight, about the least tokens a parameter at which the paper compares
   constexpr double kSparsity = 0.6;
@@ -294,8 +294,8 @@ Reproduction reproduce(ReproduceContext& context) {
           table};
 }
 
-const RegisterMethod registered(
-    {.id = kId,
+const RegisterMethod journey_matters(
+    {.id = kJourney,
      .name = "Journey matters",
      .year = 2025,
      .kind = "Plugin",
@@ -311,7 +311,7 @@ const RegisterMethod registered(
      .default_of = "params",
      .of = {},
      .plugin = plugin,
-     .reproduce = reproduce,
+     .reproduce = reproduce_journey,
      .reproduces = false});
 
 }  // namespace

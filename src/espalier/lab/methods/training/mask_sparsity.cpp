@@ -7,7 +7,7 @@
 #include "espalier/lab/torch.h"
 #include "espalier/lab/training/small_networks.h"
 
-namespace espalier {
+namespace espalier::mask_sparsity_method {
 namespace {
 
 using Source = ScalePruning::Source;
@@ -144,4 +144,4 @@ const RegisterMethod registered(
      .reproduces = false});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::mask_sparsity_method

@@ -7,7 +7,7 @@
 #include "espalier/lab/torch.h"
 #include "espalier/lab/training/small_networks.h"
 
-namespace espalier {
+namespace espalier::network_slimming_method {
 namespace {
 
 constexpr const char* kId = "network-slimming";
@@ -57,4 +57,4 @@ const RegisterMethod registered(
      .reproduce = reproduce});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::network_slimming_method

@@ -9,7 +9,7 @@
 #include "espalier/lab/torch.h"
 #include "espalier/lab/training/trainer.h"
 
-namespace espalier {
+namespace espalier::perp_method {
 namespace {
 
 // The options that the repair has under the same names; empty ones are its own defaults.
@@ -160,4 +160,4 @@ const RegisterMethod registered(
      .reproduce = reproduce});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::perp_method

@@ -84,7 +84,7 @@ std::vector<double> rates_of(const StudyJob& job) {
   return rates;
 }
 
-Json run(StudyJob& job) {
+Json run_plasticity(StudyJob& job) {
   const Model& model = job.model();
   if (model.task != Task::kImages) user_error("{}: the study plasticity is for classifiers of pictures", model.path.string());
   const auto train_set = ImageDataset::open(resolve_data(job.data().empty() ? kEmbeddedPictures : job.data()));
@@ -113,7 +113,7 @@ Json run(StudyJob& job) {
           {"summary", fmt::format("accuracy changes by {:+.2f} points over the rates after pruning and {} steps, by {:+.2f} with regrowth", pruned / count, trial.steps, regrown / count)}};
 }
 
-const RegisterStudy registered({"plasticity",
+const RegisterStudy plasticity({"plasticity",
                                 "how well a network in training recovers from one pruning, with and without regrowth (15-granet)",
                                 {{"rates", "text", "0.2,0.5,0.8,0.9,0.95,0.98", "in [0, 1)", "shares of the weights that go at once"},
                                  {"scope", "text", "global", "global, uniform", "one ranking, or every layer the same share"},
@@ -122,7 +122,7 @@ const RegisterStudy registered({"plasticity",
                                  {"batch", "int", "64", "> 0", "pictures"},
                                  {"eval", "text", kEmbeddedTestPictures, "pictures", "to measure accuracy on"},
                                  {"eval_limit", "int", "0", "from 0", "of these the first; 0: all"}},
-                                run});
+                                run_plasticity});
 
 }  // namespace
 }  // namespace espalier

@@ -30,7 +30,7 @@
 namespace espalier {
 namespace {
 
-constexpr const char* kId = "16-rethinking-value";
+constexpr const char* kRethinking = "16-rethinking-value";
 
 }  // namespace
 
@@ -46,7 +46,7 @@ int64_t layer_multiply_adds(const Graph& graph, Counted counted) {
 }
 
 int64_t scratch_b_epochs(int64_t epochs, int64_t dense_macs, int64_t pruned_macs, std::optional<double> cap) {
-  if (pruned_macs < 1) throw UserError(kId, "multiply-adds of the pruned model", "at least 1", fmt::format("{}", pruned_macs));
+  if (pruned_macs < 1) throw UserError(kRethinking, "multiply-adds of the pruned model", "at least 1", fmt::format("{}", pruned_macs));
   const auto equal = static_cast<int64_t>(static_cast<double>(epochs) * static_cast<double>(dense_macs) / static_cast<double>(pruned_macs));
   return cap ? std::min(equal, static_cast<int64_t>(*cap * static_cast<double>(epochs))) : equal;
 }
@@ -84,7 +84,7 @@ GuidedDensities guided_densities(const std::vector<std::vector<int64_t>>& stages
 
 ControlVerdict control_verdict(const std::vector<double>& scratch, const std::vector<double>& finetune, double margin) {
   for (const auto* arm : {&scratch, &finetune})
-    if (arm->size() < 2) throw UserError(kId, "seeds", "at least 2 of each arm for a verdict", fmt::format("{}", arm->size()));
+    if (arm->size() < 2) throw UserError(kRethinking, "seeds", "at least 2 of each arm for a verdict", fmt::format("{}", arm->size()));
   const Spread s = spread_of(scratch), f = spread_of(finetune);
   ControlVerdict verdict{s.mean, f.mean, std::sqrt(s.variance), std::sqrt(f.variance), s.mean - f.mean, 0, "undecided"};
   verdict.standard_error = std::sqrt(s.variance / static_cast<double>(scratch.size()) + f.variance / static_cast<double>(finetune.size()));
@@ -163,7 +163,7 @@ std::vector<std::string> arms_of(const StudyJob& job) {
     const size_t end = std::min(list.find(',', begin), list.size());
     arms.push_back(list.substr(begin, end - begin));
     if (!std::count(kArms.begin(), kArms.end(), arms.back()))
-      throw UserError(kId, "option arms", fmt::format("{}, with commas between", fmt::join(kArms, ", ")), "'" + printable(arms.back()) + "'");
+      throw UserError(kRethinking, "option arms", fmt::format("{}, with commas between", fmt::join(kArms, ", ")), "'" + printable(arms.back()) + "'");
     begin = end + 1;
   }
   return arms;
@@ -172,8 +172,8 @@ std::vector<std::string> arms_of(const StudyJob& job) {
 // Every arm with every seed, and what follows.
 Json run_arms(StudyJob& job) {
   const Model& dense = job.model();
-  if (!job.has("pruned")) user_error("study {}: option pruned: missing: the model that was cut from {}", kId, dense.path.string());
-  if (dense.task != Task::kImages) user_error("study {}: {} is no classifier of pictures; train --control takes others, one run at a time", kId, dense.path.string());
+  if (!job.has("pruned")) user_error("study {}: option pruned: missing: the model that was cut from {}", kRethinking, dense.path.string());
+  if (dense.task != Task::kImages) user_error("study {}: {} is no classifier of pictures; train --control takes others, one run at a time", kRethinking, dense.path.string());
   const std::vector<std::string> arms = arms_of(job);
   const ArmSettings settings{job.integer("batch", 1, 65536), control_settings(job.options()), true};
   const Model pruned = load_model(resolve_model(job.text("pruned")));
@@ -226,7 +226,7 @@ std::vector<OptionSpec> study_options() {
   return options;
 }
 
-const RegisterStudy study({.id = kId,
+const RegisterStudy study({.id = kRethinking,
                            .summary = "is a pruned classifier better than its shape trained from scratch? Arms with equal budgets, seeds, a verdict",
                            .options = study_options(),
                            .run = run_arms});
@@ -290,7 +290,7 @@ Arms arms_of_pruner(const ReproduceContext& context, bool slimming) {
   return arms;
 }
 
-Reproduction reproduce(ReproduceContext& context) {
+Reproduction reproduce_rethinking(ReproduceContext& context) {
   const Arms l1 = arms_of_pruner(context, false), slimming = arms_of_pruner(context, true);
   return {"a network of the pruned shape trained from scratch under the dense model's budget is as good as the pruned and fine-tuned one, or better",
           fmt::format("a small convolutional network on the embedded pictures, mean of {} seeds (deviation). Half of the filters by L1, widths given: {}. Half of the channels by network "
@@ -299,8 +299,8 @@ Reproduction reproduce(ReproduceContext& context) {
           l1.holds() && slimming.holds() && std::abs(l1.share - 1) < 0.02, {{"l1", l1.json()}, {"slimming", slimming.json()}}};
 }
 
-const RegisterMethod registered(
-    {.id = kId,
+const RegisterMethod rethinking_value(
+    {.id = kRethinking,
      .name = "Train from scratch",
      .year = 2019,
      .kind = "Study",
@@ -309,7 +309,7 @@ const RegisterMethod registered(
      .options = {},
      .default_of = "params",
      .of = {},
-     .reproduce = reproduce});
+     .reproduce = reproduce_rethinking});
 
 }  // namespace
 }  // namespace espalier

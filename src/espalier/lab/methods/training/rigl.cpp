@@ -5,7 +5,7 @@
 #include "espalier/lab/methods/training/sparse_training.h"
 #include "espalier/lab/training/step_place.h"
 
-namespace espalier {
+namespace espalier::rigl_method {
 namespace {
 
 constexpr const char* kId = "rigl";
@@ -42,4 +42,4 @@ const RegisterMethod registered(
      .reproduce = reproduce});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::rigl_method

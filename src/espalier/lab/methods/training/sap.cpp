@@ -15,7 +15,7 @@
 #include "espalier/lab/training/small_networks.h"
 #include "espalier/lab/training/training_task.h"
 
-namespace espalier {
+namespace espalier::sap_method {
 namespace {
 
 constexpr const char* kId = "42-pq-index-sap";
@@ -319,4 +319,4 @@ const RegisterMethod registered(
      .reproduce = reproduce});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::sap_method

@@ -8,7 +8,7 @@
 #include "espalier/core/file.h"
 #include "espalier/lab/methods/study.h"
 
-namespace espalier {
+namespace espalier::scaling_law_method {
 namespace {
 
 constexpr const char* kId = "scaling-law";
@@ -81,4 +81,4 @@ const RegisterStudy registered({.id = kId,
                                 .run = run});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::scaling_law_method

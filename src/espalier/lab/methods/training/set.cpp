@@ -3,7 +3,7 @@
 #include "espalier/lab/methods/plugin_request.h"
 #include "espalier/lab/methods/training/sparse_training.h"
 
-namespace espalier {
+namespace espalier::set_method {
 namespace {
 
 constexpr const char* kId = "set";
@@ -37,4 +37,4 @@ const RegisterMethod registered(
      .reproduce = reproduce});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::set_method

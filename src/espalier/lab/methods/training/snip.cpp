@@ -5,7 +5,7 @@
 #include "espalier/lab/training/loss_slopes.h"
 #include "espalier/lab/training/start_masks.h"
 
-namespace espalier {
+namespace espalier::snip_method {
 namespace {
 
 constexpr const char* kId = "snip";
@@ -40,4 +40,4 @@ const RegisterMethod registered({.id = kId,
                                  .reproduce = reproduce});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::snip_method

@@ -4,7 +4,7 @@
 #include "espalier/lab/methods/training_arm.h"
 #include "espalier/lab/training/small_networks.h"
 
-namespace espalier {
+namespace espalier::static_sparse_method {
 namespace {
 
 constexpr const char* kId = "static-sparse";
@@ -41,4 +41,4 @@ const RegisterMethod registered({.id = kId,
                                  .reproduce = reproduce});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::static_sparse_method

@@ -5,7 +5,7 @@
 #include "espalier/lab/torch.h"
 #include "espalier/lab/training/start_masks.h"
 
-namespace espalier {
+namespace espalier::synflow_method {
 namespace {
 
 constexpr const char* kId = "synflow";
@@ -48,4 +48,4 @@ const RegisterMethod registered({.id = kId,
                                  .reproduce = reproduce});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::synflow_method

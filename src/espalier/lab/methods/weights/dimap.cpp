@@ -12,7 +12,7 @@
 #include "espalier/lab/methods/picture_arm.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::dimap_method {
 namespace {
 
 enum class ModuleScope { kModule, kModel, kLayer };
@@ -238,4 +238,4 @@ const RegisterMethod registered(
      .reproduce = reproduce});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::dimap_method

@@ -13,7 +13,7 @@
 #include "espalier/lab/training/small_networks.h"
 #include "espalier/lab/training/step_place.h"
 
-namespace espalier {
+namespace espalier::global_mp_method {
 namespace {
 
 bool chosen(const PruneJob& job, const std::string& name) {
@@ -246,4 +246,4 @@ const RegisterMethod registered(
      .reproduce = reproduce});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::global_mp_method

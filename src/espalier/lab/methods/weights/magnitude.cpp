@@ -7,7 +7,7 @@
 #include "espalier/lab/methods/weights/global_ranking.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::magnitude_method {
 namespace {
 
 // All blocks' layers in one list; Global MP ranks the head too and can keep a minimum in every layer.
@@ -50,4 +50,4 @@ const RegisterMethod registered(weight_method(
      .reproduce = reproduce}));
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::magnitude_method

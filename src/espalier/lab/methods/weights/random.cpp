@@ -7,7 +7,7 @@
 #include "espalier/lab/methods/weights/block_weights.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::random_method {
 namespace {
 
 void prune(PruneJob& job) {
@@ -39,4 +39,4 @@ const RegisterMethod registered(weight_method(
      .reproduce = reproduce}));
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::random_method

@@ -6,7 +6,7 @@
 #include "espalier/lab/methods/weights/block_weights.h"
 #include "espalier/lab/torch.h"
 
-namespace espalier {
+namespace espalier::sparsegpt_method {
 namespace {
 
 void prune(PruneJob& job) {
@@ -47,4 +47,4 @@ const RegisterMethod registered(weight_method(
      .reproduce = reproduce}));
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::sparsegpt_method
