@@ -17,8 +17,6 @@
 namespace espalier {
 namespace {
 
-constexpr int64_t kMost = int64_t{1} << 40;
-
 std::vector<std::string> split(const std::string& text, char by) {
   std::vector<std::string> parts(1);
   for (char c : text) {
@@ -49,15 +47,15 @@ class CompareVerb : public Verb {
     add_text(app, "--budget", budgets_, "N,…", "with --policies: keys that a query may attend to");
     add_text(app, "--data", request_.data, "DATA", "what quality is measured on; an embedded text by default");
     add_text(app, "--calib", request_.calib.data, "DATA", "calibration data; by default an embedded sample");
-    add_integer(app, "--samples", request_.calib.samples, 1, kMost, "calibration sequences or images");
-    add_integer(app, "--length", request_.calib.length, 0, kMost, "tokens a sequence, with --policies of windows, needle texts and the timed prompt; 0: the model's context");
-    add_integer(app, "--texts", policy_request_.texts, 1, kMost, "with --policies: texts with needles, of each depth");
+    add_integer(app, "--samples", request_.calib.samples, 1, kMostTokens, "calibration sequences or images");
+    add_integer(app, "--length", request_.calib.length, 0, kMostTokens, "tokens a sequence, with --policies of windows, needle texts and the timed prompt; 0: the model's context");
+    add_integer(app, "--texts", policy_request_.texts, 1, kMostTokens, "with --policies: texts with needles, of each depth");
     add_integer(app, "--needles", policy_request_.needles, 1, NeedleMaker::kMostNeedles, "with --policies: numbers hidden in a text");
     add_integer(app, "--depths", policy_request_.depths, 1, 1000, "with --policies: depths that are told apart");
     add_choice(app, "--cache", policy_request_.engine.cache, {"fp32", "bf16", "int8"}, "with --policies: how keys and values are stored");
     add_choice(app, "--repair", repair_, kRepairs, "after every method; distances are measured before it");
     add_texts(app, "--set", settings_, "NAME=VALUE", "an option of the repair, as repair.NAME=VALUE (repeatable)");
-    add_integer(app, "--limit", request_.limit, 0, kMost, "tokens or images at most; 0: all");
+    add_integer(app, "--limit", request_.limit, 0, kMostTokens, "tokens or images at most; 0: all");
     add_integer(app, "--align", request_.align, 1, 4096, "widths that remain are multiples of this");
     add_text(app, "-o,--out", request_.out, "DIR", "rows.json, plots and report.html go there; runs can be resumed");
     app.add_flag("--force", request_.force, "replace an existing result");

@@ -15,8 +15,6 @@
 namespace espalier {
 namespace {
 
-constexpr int64_t kMost = int64_t{1} << 40;
-
 class EvalVerb : public Verb {
  public:
   EvalVerb()
@@ -31,9 +29,9 @@ class EvalVerb : public Verb {
     add_choice(app, "--metric", request_.metric, {"ppl", "masked_ppl", "accuracy", "map", "needle", "vqa", "kl"},
                "by default what suits model and data");
     add_text(app, "--against", request_.against, "MODEL", "add the differences from this model");
-    add_integer(app, "--length", request_.length, 0, kMost, "tokens a window; 0: the model's context");
-    add_integer(app, "--stride", request_.stride, 0, kMost, "tokens between windows; 0: they do not overlap");
-    add_integer(app, "--limit", request_.limit, 0, kMost, "tokens or images at most, of needles texts a depth; 0: all, or 4");
+    add_integer(app, "--length", request_.length, 0, kMostTokens, "tokens a window; 0: the model's context");
+    add_integer(app, "--stride", request_.stride, 0, kMostTokens, "tokens between windows; 0: they do not overlap");
+    add_integer(app, "--limit", request_.limit, 0, kMostTokens, "tokens or images at most, of needles texts a depth; 0: all, or 4");
     add_integer(app, "--needles", request_.needles, 1, NeedleMaker::kMostNeedles, "with --metric needle: numbers hidden in a text");
     add_integer(app, "--depths", request_.depths, 1, 1000, "with --metric needle: depths that are told apart");
     add_integer(app, "--batch", request_.batch, 0, 65536, "sequences or images at a time; 0: chosen");

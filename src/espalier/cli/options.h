@@ -12,6 +12,8 @@
 
 namespace espalier {
 
+constexpr int64_t kMostTokens = int64_t{1} << 40;  // or images; more is a slip of the keyboard
+
 CLI::Option* add_text(CLI::App& app, const std::string& name, std::string& target, const std::string& type,
                       const std::string& help);
 CLI::Option* add_texts(CLI::App& app, const std::string& name, std::vector<std::string>& target,

@@ -13,7 +13,6 @@
 namespace espalier {
 namespace {
 
-constexpr int64_t kMost = int64_t{1} << 40;
 const char* const kContextOptions[] = {"--memory", "--budget", "--requests", "--cache"};
 
 // 8000000000, 8GB (of 1000), 8GiB (of 1024).
@@ -41,9 +40,9 @@ class PlanVerb : public Verb {
  protected:
   void declare(CLI::App& app) override {
     options_.declare(app);
-    add_integer(app, "--context", context_.context, 1, kMost, "instead of a method: tokens of a text whose memory is planned");
+    add_integer(app, "--context", context_.context, 1, kMostTokens, "instead of a method: tokens of a text whose memory is planned");
     add_texts(app, "--memory", memory_, "BYTES", "with --context: memory of the machine, as 8GB (repeatable); by default what is free here");
-    add_integer(app, "--budget", context_.budget, 1, kMost, "with --context: tokens of a head that a slow layer has copies of");
+    add_integer(app, "--budget", context_.budget, 1, kMostTokens, "with --context: tokens of a head that a slow layer has copies of");
     add_integer(app, "--requests", context_.requests, 1, 1 << 20, "with --context: texts at a time");
     add_choice(app, "--cache", context_.cache, {"fp32", "bf16", "int8"}, "with --context: how keys and values are stored");
   }

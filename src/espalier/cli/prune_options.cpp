@@ -8,7 +8,6 @@
 namespace espalier {
 namespace {
 
-constexpr int64_t kMost = int64_t{1} << 40;
 const char* const kStepOptions[] = {"--method", "--sparsity", "--of", "--pattern", "--repair", "--set"};
 
 }  // namespace
@@ -26,8 +25,8 @@ void PruneOptions::declare(CLI::App& app) {
              "what the survivors do about it; ls fits them layer by layer, the others train");
   add_text(app, "--recipe", request.recipe, "FILE", "YAML with several steps, instead of --method and its options");
   add_text(app, "--calib", request.calib.data, "DATA", "calibration data; by default an embedded sample");
-  add_integer(app, "--samples", request.calib.samples, 1, kMost, "calibration sequences or images");
-  add_integer(app, "--length", request.calib.length, 0, kMost, "tokens a sequence; 0: the model's context");
+  add_integer(app, "--samples", request.calib.samples, 1, kMostTokens, "calibration sequences or images");
+  add_integer(app, "--length", request.calib.length, 0, kMostTokens, "tokens a sequence; 0: the model's context");
   add_text(app, "--eval", request.eval_data, "DATA", "measure quality on it before and after");
   add_texts(app, "--protect", request.protect, "PATTERN", "nodes that stay untouched (repeatable)");
   add_integer(app, "--align", request.align, 1, 4096, "widths that remain are multiples of this");
