@@ -18,10 +18,10 @@ constexpr size_t kLargePage = size_t{1} << 21;
 constexpr size_t kSlab = 16 * kLargePage;
 constexpr size_t kSmall = 4096;  // below it slabs would only hold tables
 
-size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+size_t rounded_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
 std::shared_ptr<std::byte> map(size_t alignment, size_t size) {
-  const size_t rounded = round_up(size, alignment);
+  const size_t rounded = rounded_up(size, alignment);
   auto* bytes = static_cast<std::byte*>(std::aligned_alloc(alignment, rounded));
   if (bytes == nullptr) throw std::bad_alloc();
   if (alignment == kLargePage) madvise(bytes, rounded, MADV_HUGEPAGE);  // a wish: it may be refused
@@ -39,7 +39,7 @@ class Slabs {
       slab_ = slab, used_ = 0;
     }
     std::byte* begin = slab.get() + used_;
-    used_ += round_up(size, kLine);
+    used_ += rounded_up(size, kLine);
     return {std::move(slab), begin};
   }
 
@@ -52,7 +52,7 @@ class Slabs {
 std::shared_ptr<std::byte> allocate(size_t size) {
   static Slabs slabs;
   std::shared_ptr<std::byte> bytes = size < kSmall ? map(kLine, size) : size < kSlab / 4 ? slabs.take(size) : map(kLargePage, size);
-  std::memset(bytes.get(), 0, round_up(size, kLine));
+  std::memset(bytes.get(), 0, rounded_up(size, kLine));
   return bytes;
 }
 

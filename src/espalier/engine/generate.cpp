@@ -8,6 +8,7 @@
 #include "espalier/engine/chat_template.h"
 #include "espalier/engine/open.h"
 #include "espalier/engine/sampler.h"
+#include "espalier/engine/statistics.h"
 #include "espalier/engine/stop_text.h"
 #include "espalier/io/tokenizer.h"
 
@@ -15,8 +16,6 @@ namespace espalier {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 std::vector<int32_t> prompt_ids(const GenerateRequest& request, const Tokenizer& tokenizer, const Model& model) {
   if (!request.chat) return tokenizer.encode(request.prompt, true);

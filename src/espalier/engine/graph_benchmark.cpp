@@ -21,8 +21,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr double kRoundSeconds = 0.1;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
 struct Arm {
   std::string name;
   std::unique_ptr<GraphRunner> runner;

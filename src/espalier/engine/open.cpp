@@ -7,7 +7,7 @@
 namespace espalier {
 namespace {
 
-std::optional<Precision> precision_of(const std::string& dtype) {
+std::optional<Precision> precision_named(const std::string& dtype) {
   if (dtype == "auto") return std::nullopt;
   if (dtype == "fp32") return Precision::kF32;
   if (dtype == "bf16") return Precision::kBF16;
@@ -24,7 +24,7 @@ DecoderOptions decoder_options(const CommonRequest& common, const EngineRequest&
   if (common.device != "cpu") user_error("--device: this build has no {} back end; use cpu", common.device);
   DecoderOptions options;
   options.threads = std::max(1, common.threads);
-  options.precision = precision_of(common.dtype);
+  options.precision = precision_named(common.dtype);
   options.int8_group = engine.int8_group;
   const int64_t group = engine.int8_group;
   if (group != 0 && group != 32 && group != 64 && group != 128) throw UserError("--int8-group", "", "0, 32, 64 or 128", fmt::format("{}", group));

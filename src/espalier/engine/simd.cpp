@@ -8,7 +8,7 @@
 namespace espalier {
 namespace {
 
-constexpr std::array kNames = {"reference", "avx2", "avx512", "avx512bf16"};
+constexpr std::array kLevelNames = {"reference", "avx2", "avx512", "avx512bf16"};
 
 SimdLevel detect() {
   __builtin_cpu_init();
@@ -27,8 +27,8 @@ SimdLevel detect() {
 SimdLevel asked_or(SimdLevel machine) {
   const char* word = std::getenv("ESPALIER_SIMD");
   if (word == nullptr || *word == '\0') return machine;
-  for (size_t i = 0; i < kNames.size(); ++i) {
-    if (std::string_view(word) != kNames[i]) continue;
+  for (size_t i = 0; i < kLevelNames.size(); ++i) {
+    if (std::string_view(word) != kLevelNames[i]) continue;
     if (static_cast<SimdLevel>(i) > machine)
       throw UserError("ESPALIER_SIMD", "", std::string("at most ") + name_of(machine) + ", which this machine has", word);
     return static_cast<SimdLevel>(i);
@@ -38,7 +38,7 @@ SimdLevel asked_or(SimdLevel machine) {
 
 }  // namespace
 
-const char* name_of(SimdLevel level) { return kNames.at(static_cast<size_t>(level)); }
+const char* name_of(SimdLevel level) { return kLevelNames.at(static_cast<size_t>(level)); }
 
 SimdLevel machine_simd_level() {
   static const SimdLevel level = detect();

@@ -13,7 +13,7 @@
 #include "espalier/families/family.h"
 #include "espalier/families/vision_config.h"
 
-namespace espalier {
+namespace espalier::bert_family {
 namespace {
 
 constexpr int64_t kExampleTokens = 128;
@@ -237,4 +237,4 @@ const RegisterFamily registered({"bert",
                                  fresh});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::bert_family

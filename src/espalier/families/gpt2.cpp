@@ -8,7 +8,7 @@
 #include "espalier/families/family.h"
 #include "espalier/families/layer_plan.h"
 
-namespace espalier {
+namespace espalier::gpt2_family {
 namespace {
 
 struct Gpt2Facts {
@@ -125,4 +125,4 @@ const RegisterFamily registered({"gpt2", {"gpt2"}, build, write_config, [](const
                                  }});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::gpt2_family

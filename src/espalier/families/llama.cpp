@@ -7,7 +7,7 @@
 #include "espalier/families/family.h"
 #include "espalier/families/rotary_decoder.h"
 
-namespace espalier {
+namespace espalier::llama_family {
 namespace {
 
 constexpr const char *kFull = "full_attention", *kSliding = "sliding_attention";
@@ -144,4 +144,4 @@ const RegisterFamily registered(
      }});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::llama_family

@@ -11,7 +11,7 @@
 #include "espalier/families/vision_builder.h"
 #include "espalier/families/vision_config.h"
 
-namespace espalier {
+namespace espalier::mobilenet_family {
 namespace {
 
 struct Facts {
@@ -149,4 +149,4 @@ const RegisterFamily registered(
     {"mobilenet", {"mobilenet-v1", "mobilenet-v2"}, build, write_config, no_blocks, Task::kImages, recognise, fresh});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::mobilenet_family

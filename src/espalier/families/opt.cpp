@@ -8,7 +8,7 @@
 #include "espalier/families/family.h"
 #include "espalier/families/layer_plan.h"
 
-namespace espalier {
+namespace espalier::opt_family {
 namespace {
 
 constexpr int64_t kPositionOffset = 2;
@@ -120,4 +120,4 @@ const RegisterFamily registered({"opt", {"opt"}, build, write_config, [](const G
                                  }});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::opt_family

@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxSideFileBytes = 512u << 20;
 
-bool has_extension(const std::string& name, std::initializer_list<const char*> extensions) {
+bool ends_with_any(const std::string& name, std::initializer_list<const char*> extensions) {
   return std::any_of(extensions.begin(), extensions.end(),
                      [&](const char* extension) { return name.ends_with(extension); });
 }
@@ -32,7 +32,7 @@ bool has_extension(const std::string& name, std::initializer_list<const char*> e
 bool is_side_file(const std::string& name) {
   if (name.starts_with(".") || name == "config.json" || name == "manifest.json" || name.ends_with(".index.json"))
     return false;
-  return has_extension(name, {".json", ".txt", ".model", ".jinja", ".tiktoken", ".vocab"}) ||
+  return ends_with_any(name, {".json", ".txt", ".model", ".jinja", ".tiktoken", ".vocab"}) ||
          name.starts_with("LICENSE") || name.starts_with("NOTICE");
 }
 

@@ -4,7 +4,7 @@
 #include "espalier/families/family.h"
 #include "espalier/families/rotary_decoder.h"
 
-namespace espalier {
+namespace espalier::phi_family {
 namespace {
 
 struct PhiFacts : RotaryDecoderFacts {
@@ -76,4 +76,4 @@ const RegisterFamily registered({"phi", {"phi"}, build, write_rotary_decoder_wid
                                  }});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::phi_family

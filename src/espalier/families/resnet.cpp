@@ -6,7 +6,7 @@
 #include "espalier/families/family.h"
 #include "espalier/families/vision_builder.h"
 
-namespace espalier {
+namespace espalier::resnet_family {
 namespace {
 
 // "layer1.0" of "layer1.0.".
@@ -146,4 +146,4 @@ const RegisterFamily registered({"resnet",
                                  fresh});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::resnet_family

@@ -11,7 +11,7 @@
 #include "espalier/families/vision_builder.h"
 #include "espalier/families/vision_config.h"
 
-namespace espalier {
+namespace espalier::shufflenet_family {
 namespace {
 
 using List = std::vector<int64_t>;
@@ -166,4 +166,4 @@ const RegisterFamily registered(
     {"shufflenet", {"shufflenet-v2"}, build, write_config, no_blocks, Task::kImages, recognise, fresh});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::shufflenet_family

@@ -7,7 +7,7 @@
 #include "espalier/families/vision_builder.h"
 #include "espalier/families/vision_config.h"
 
-namespace espalier {
+namespace espalier::squeezenet_family {
 namespace {
 
 struct Fire {
@@ -122,4 +122,4 @@ const RegisterFamily registered(
     {"squeezenet", {"squeezenet"}, build, write_config, no_blocks, Task::kImages, recognise, fresh});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::squeezenet_family

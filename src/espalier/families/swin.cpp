@@ -14,7 +14,7 @@
 #include "espalier/families/vision_builder.h"
 #include "espalier/families/vision_config.h"
 
-namespace espalier {
+namespace espalier::swin_family {
 namespace {
 
 using List = std::vector<int64_t>;
@@ -312,4 +312,4 @@ std::optional<Json> recognise(const Checkpoint& checkpoint) {
 const RegisterFamily registered({"swin", {"swin"}, build, write_config, no_blocks, Task::kImages, recognise, fresh});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::swin_family

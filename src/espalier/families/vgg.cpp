@@ -13,7 +13,7 @@
 #include "espalier/families/vision_builder.h"
 #include "espalier/families/vision_config.h"
 
-namespace espalier {
+namespace espalier::vgg_family {
 namespace {
 
 using List = std::vector<int64_t>;
@@ -175,4 +175,4 @@ std::optional<Json> recognise(const Checkpoint& checkpoint) {
 const RegisterFamily registered({"vgg", {"vgg"}, build, write_config, no_blocks, Task::kImages, recognise, fresh});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::vgg_family

@@ -11,7 +11,7 @@ namespace espalier {
 namespace {
 
 constexpr const char* kWrapper = "module.";
-constexpr int64_t kMostChannels = int64_t{1} << 26;
+constexpr int64_t kMostModuleWidth = int64_t{1} << 26;
 
 double draw(Rng& rng, const Initial& initial) {
   switch (initial.kind) {
@@ -41,7 +41,7 @@ std::vector<int64_t> read_indices(const Json& list, const std::string& key, cons
   if (!list.is_array()) throw UserError(where, key, "a list of channel numbers", describe(list));
   std::vector<int64_t> indices;
   for (const Json& entry : list) {
-    if (!entry.is_number_integer() || entry.get<int64_t>() < 0 || entry.get<int64_t>() > kMostChannels)
+    if (!entry.is_number_integer() || entry.get<int64_t>() < 0 || entry.get<int64_t>() > kMostModuleWidth)
       throw UserError(where, key, "channel numbers", describe(entry));
     indices.push_back(entry.get<int64_t>());
   }
@@ -81,7 +81,7 @@ void WeightSource::read_block(const Json& config) {
     return *found;
   };
   const Json widths = entries("widths"), indices = entries("indices");
-  for (const auto& [module, width] : widths.items()) widths_[module] = json_int(widths, module, at, 1, kMostChannels);
+  for (const auto& [module, width] : widths.items()) widths_[module] = json_int(widths, module, at, 1, kMostModuleWidth);
   for (const auto& [node, list] : indices.items()) indices_[node] = read_indices(list, node, at);
   const auto removed = block->find("removed");
   if (removed == block->end()) return;
@@ -124,9 +124,9 @@ int64_t WeightSource::out_width(const std::string& module, const std::string& te
 int64_t WeightSource::stored_width(const std::string& tensor) const {
   const Shape& found = shape(tensor);
   const int64_t size = found.empty() ? 0 : found[0];
-  if (size < 1 || size > kMostChannels)
+  if (size < 1 || size > kMostModuleWidth)
     throw UserError(where_, fmt::format("shape of the tensor '{}'", tensor),
-                    fmt::format("1 to {} output channels", kMostChannels), to_string(found));
+                    fmt::format("1 to {} output channels", kMostModuleWidth), to_string(found));
   return size;
 }
 

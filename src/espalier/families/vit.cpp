@@ -3,7 +3,7 @@
 #include "espalier/core/error.h"
 #include "espalier/families/family.h"
 
-namespace espalier {
+namespace espalier::vit_family {
 namespace {
 
 constexpr double kDeviation = 0.02;
@@ -118,4 +118,4 @@ const RegisterFamily registered({"vit",
                                  fresh});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::vit_family

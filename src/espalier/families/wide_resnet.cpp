@@ -8,7 +8,7 @@
 #include "espalier/families/vision_builder.h"
 #include "espalier/families/vision_config.h"
 
-namespace espalier {
+namespace espalier::wide_resnet_family {
 namespace {
 
 constexpr int64_t kStages = 3, kStem = 16;
@@ -88,4 +88,4 @@ const RegisterFamily registered(
     {"wide-resnet", {"wide-resnet"}, build, write_config, no_blocks, Task::kImages, recognise, fresh});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::wide_resnet_family

@@ -30,11 +30,11 @@ WeightFile open_torch(const std::filesystem::path& path) {
   return result;
 }
 
-TensorSpec spec_of(const StoredTensor& tensor) { return {tensor.name, tensor.dtype, tensor.shape}; }
+TensorSpec stored_spec(const StoredTensor& tensor) { return {tensor.name, tensor.dtype, tensor.shape}; }
 
 StoredTensor join(const PackedWeight& weight, const StoredTensor& bitmap, const StoredTensor& values,
                   const std::string& where) {
-  check_bitmap_parts(spec_of(bitmap), spec_of(values), weight.shape, weight.name, where);
+  check_bitmap_parts(stored_spec(bitmap), stored_spec(values), weight.shape, weight.name, where);
   auto load = [weight, where, load_bitmap = bitmap.load, load_values = values.load] {
     return unpack_bitmap({load_bitmap(), load_values()}, weight.shape, weight.name, where);
   };
@@ -47,7 +47,7 @@ StoredTensor join_parts(const PackedWeight& weight, const std::vector<StoredTens
   std::vector<TensorSpec> specs;
   uint64_t bytes = 0;
   for (const StoredTensor& part : stored) {
-    specs.push_back(spec_of(part));
+    specs.push_back(stored_spec(part));
     bytes += part.stored_bytes;
   }
   check_part_sizes(what, specs, weight.name, where);

@@ -12,6 +12,9 @@
 
 namespace espalier {
 
+// Wire types.
+constexpr int kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5;
+
 inline uint64_t read_proto_varint(ByteReader& reader) {
   uint64_t value = 0;
   for (int shift = 0; shift < 64; shift += 7) {
@@ -40,16 +43,16 @@ class ProtoReader {
     if (field_ == 0 || field_ > kMaxField)
       user_error("{}: protobuf field number {} at byte {}", reader_.where(), field_, begin_);
     switch (wire_ = static_cast<int>(key & 7)) {
-      case 0:
+      case kVarint:
         number_ = read_proto_varint(reader_);
         break;
-      case 1:
+      case kFixed64:
         number_ = reader_.number<uint64_t>();
         break;
-      case 2:
+      case kBytes:
         bytes_ = reader_.text(read_proto_varint(reader_));
         break;
-      case 5:
+      case kFixed32:
         number_ = reader_.number<uint32_t>();
         break;
       default:

@@ -119,7 +119,7 @@ uint64_t content_begin(std::span<const std::byte> file, const CentralEntry& entr
   return reader.position();
 }
 
-ZipEntry locate(std::span<const std::byte> file, const CentralEntry& entry, const std::string& where) {
+ZipEntry located_entry(std::span<const std::byte> file, const CentralEntry& entry, const std::string& where) {
   if (entry.flags & kEncrypted) user_error("{}: zip entry '{}' is encrypted", where, printable(entry.name));
   if (entry.method != 0 || entry.packed_size != entry.size)
     user_error("{}: zip entry '{}' is compressed (method {}); only stored entries can be read in place", where,
@@ -147,7 +147,7 @@ std::vector<ZipEntry> read_zip_directory(std::span<const std::byte> file, const 
   entries.reserve(directory.entries);
   std::unordered_set<std::string> names;
   for (uint64_t i = 0; i < directory.entries; ++i) {
-    entries.push_back(locate(file, read_central_entry(reader), where));
+    entries.push_back(located_entry(file, read_central_entry(reader), where));
     if (!names.insert(entries.back().name).second)
       user_error("{}: two zip entries are named '{}'", where, printable(entries.back().name));
   }

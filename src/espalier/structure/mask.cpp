@@ -55,7 +55,7 @@ void zero_slices(Tensor& tensor, const CouplingMember& member, const std::vector
   }
 }
 
-const CouplingGroup& group_of(const Coupling& coupling, const UnitMask& unit) {
+const CouplingGroup& masked_group(const Coupling& coupling, const UnitMask& unit) {
   const CouplingGroup* group = coupling.find(unit.label);
   ESP_ASSERT(group && group->set_count == static_cast<int64_t>(unit.keep.size()), "unit mask {}", unit.label);
   return *group;
@@ -64,7 +64,7 @@ const CouplingGroup& group_of(const Coupling& coupling, const UnitMask& unit) {
 // keep flags by group id; a group without a mask has none
 std::vector<std::vector<uint8_t>> flags_by_group(const Coupling& coupling, const Mask& mask) {
   std::vector<std::vector<uint8_t>> flags(coupling.groups.size());
-  for (const auto& unit : mask.units) flags[static_cast<size_t>(group_of(coupling, unit).id)] = unit.keep;
+  for (const auto& unit : mask.units) flags[static_cast<size_t>(masked_group(coupling, unit).id)] = unit.keep;
   return flags;
 }
 
@@ -166,7 +166,7 @@ Graph apply_mask(const Graph& graph, const Mask& mask) {
   if (!mask.units.empty()) {
     const Coupling coupling = find_coupling(graph, mask.coupling_options());
     for (const auto& unit : mask.units)
-      for (const auto& member : group_of(coupling, unit).members)
+      for (const auto& member : masked_group(coupling, unit).members)
         zero_slices(zeroed.of(member.param), member, unit.keep);
     mask_statistics(masked, coupling, flags_by_group(coupling, mask));
   }
@@ -184,7 +184,7 @@ void shrink(Graph& graph, const Mask& mask, const std::string& block_prefix) {
   zeroed.assign();
   std::vector<GroupCut> cuts;
   for (const auto& unit : mask.units) {
-    GroupCut group{group_of(coupling, unit).id, {}};
+    GroupCut group{masked_group(coupling, unit).id, {}};
     for (size_t set = 0; set < unit.keep.size(); ++set)
       if (unit.keep[set]) group.kept.push_back(static_cast<int64_t>(set));
     cuts.push_back(std::move(group));

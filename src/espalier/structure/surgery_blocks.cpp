@@ -33,7 +33,7 @@ void erase_nodes(Graph& graph, const std::vector<uint8_t>& gone) {
   std::erase_if(graph.nodes, [&](const Node&) { return gone[index++] != 0; });
 }
 
-std::string renumbered(const std::string& name, const std::string& prefix, const BlockMap& map) {
+std::string renumbered_name(const std::string& name, const std::string& prefix, const BlockMap& map) {
   const size_t head = prefix.find("{}");
   if (head == std::string::npos) return name;
   const std::string tail = prefix.substr(head + 2);
@@ -57,12 +57,12 @@ BlockMap close_up(Graph& graph, const std::string& prefix) {
     if (index == 0) index = next++;
   for (Node& node : graph.nodes) {
     if (node.block >= 0) node.block = node.block < graph.block_count ? map[static_cast<size_t>(node.block)] : next;
-    node.name = renumbered(node.name, prefix, map);
+    node.name = renumbered_name(node.name, prefix, map);
   }
-  for (Value& value : graph.values) value.name = renumbered(value.name, prefix, map);
+  for (Value& value : graph.values) value.name = renumbered_name(value.name, prefix, map);
   std::vector<std::pair<std::string, std::string>> renames;
   for (const auto& parameter : graph.parameters())
-    renames.emplace_back(parameter->name(), renumbered(parameter->name(), prefix, map));
+    renames.emplace_back(parameter->name(), renumbered_name(parameter->name(), prefix, map));
   std::sort(renames.begin(), renames.end(), [](const auto& a, const auto& b) {  // block 9 before block 10
     return a.second.size() != b.second.size() ? a.second.size() < b.second.size() : a.second < b.second;
   });

@@ -6,7 +6,7 @@
 #include "espalier/core/error.h"
 #include "espalier/families/onnx/export_emitter.h"
 
-namespace espalier {
+namespace espalier::emit_activation {
 namespace {
 
 std::string number(OnnxEmitter& e, double value) { return e.scalar(value, e.type()); }
@@ -109,4 +109,4 @@ void activation(OnnxEmitter& e) {
 const RegisterOnnxEmit registered("Activation", activation);
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::emit_activation

@@ -6,7 +6,7 @@
 #include "espalier/families/onnx/export_emitter.h"
 #include "espalier/graph/ops/attention_masks.h"
 
-namespace espalier {
+namespace espalier::emit_attention {
 namespace {
 
 constexpr OnnxDataType kFloat = OnnxDataType::kFloat;
@@ -130,4 +130,4 @@ void rotary_embedding(OnnxEmitter& e) {
 const RegisterOnnxEmit registered[] = {{"Attention", attention}, {"RotaryEmbedding", rotary_embedding}};
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::emit_attention

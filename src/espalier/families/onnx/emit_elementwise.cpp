@@ -2,7 +2,7 @@
 #include "espalier/core/error.h"
 #include "espalier/families/onnx/export_emitter.h"
 
-namespace espalier {
+namespace espalier::emit_elementwise {
 namespace {
 
 // The operator has the same name in ONNX.
@@ -70,4 +70,4 @@ const RegisterOnnxEmit registered[] = {
     {"Gate", gate},     {"PRelu", prelu},   {"Constant", constant}};
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::emit_elementwise

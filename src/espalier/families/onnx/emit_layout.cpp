@@ -4,7 +4,7 @@
 #include "espalier/core/error.h"
 #include "espalier/families/onnx/export_emitter.h"
 
-namespace espalier {
+namespace espalier::emit_layout {
 namespace {
 
 void reshape(OnnxEmitter& e) { e.finish("Reshape", {e.in(), e.ints(e.node().integers("shape"))}); }
@@ -89,4 +89,4 @@ const RegisterOnnxEmit registered[] = {
     {"Expand", expand},   {"Repeat", repeat},   {"Pad", pad}};
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::emit_layout

@@ -1,7 +1,7 @@
 // Linear, MatMul and lookups.
 #include "espalier/families/onnx/export_emitter.h"
 
-namespace espalier {
+namespace espalier::emit_linear {
 namespace {
 
 // Gemm takes the weight in either layout, but rows alone.
@@ -57,4 +57,4 @@ const RegisterOnnxEmit registered[] = {{"Linear", linear},
                                        {"PositionEmbedding", position_embedding}};
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::emit_linear

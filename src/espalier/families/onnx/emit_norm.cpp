@@ -1,7 +1,7 @@
 // Norms. Those over heads run between two Reshapes.
 #include "espalier/families/onnx/export_emitter.h"
 
-namespace espalier {
+namespace espalier::emit_norm {
 namespace {
 
 std::string epsilon(OnnxEmitter& e) { return e.scalar(e.node().real("epsilon"), e.type()); }
@@ -107,4 +107,4 @@ const RegisterOnnxEmit registered[] = {{"RMSNorm", over_last_dim<rms_norm>},
                                        {"GroupNorm", group_norm}};
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::emit_norm

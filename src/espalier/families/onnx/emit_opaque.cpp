@@ -8,7 +8,7 @@
 #include "espalier/families/onnx/export_emitter.h"
 #include "espalier/io/onnx/order.h"
 
-namespace espalier {
+namespace espalier::emit_opaque {
 namespace {
 
 using Renames = std::unordered_map<std::string, std::string>;
@@ -80,4 +80,4 @@ void opaque(OnnxEmitter& e) {
 const RegisterOnnxEmit registered("Opaque", opaque);
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::emit_opaque

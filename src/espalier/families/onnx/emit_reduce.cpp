@@ -3,7 +3,7 @@
 
 #include "espalier/families/onnx/export_emitter.h"
 
-namespace espalier {
+namespace espalier::emit_reduce {
 namespace {
 
 void reduce(OnnxEmitter& e) {
@@ -63,4 +63,4 @@ const RegisterOnnxEmit registered[] = {{"ReduceMean", reduce}, {"ReduceSum", red
                                        {"Resize", resize}};
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::emit_reduce

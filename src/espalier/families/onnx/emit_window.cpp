@@ -5,7 +5,7 @@
 #include "espalier/families/onnx/export_emitter.h"
 #include "espalier/graph/ops/window_rules.h"
 
-namespace espalier {
+namespace espalier::emit_window {
 namespace {
 
 using Attributes = std::vector<OnnxAttribute>;
@@ -78,4 +78,4 @@ const RegisterOnnxEmit registered[] = {{"Conv", conv},
                                        {"GlobalMaxPool", global_pool}};
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::emit_window

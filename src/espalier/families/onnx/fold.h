@@ -26,7 +26,8 @@ struct Known {
 };
 using KnownPtr = std::shared_ptr<const Known>;
 
-constexpr int64_t kMostKnown = int64_t{1} << 20;  // elements of a folded tensor
+constexpr int64_t kMostKnown = int64_t{1} << 20;          // elements of a folded tensor
+constexpr int64_t kMostKnownElements = int64_t{1} << 24;  // of all folded tensors together
 
 bool is_real(OnnxDataType type);
 double rounded(OnnxDataType type, double value);    // to the nearest number of a floating type

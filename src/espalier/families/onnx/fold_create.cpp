@@ -7,7 +7,7 @@
 #include "espalier/io/onnx/attributes.h"
 #include "espalier/io/onnx/tensor.h"
 
-namespace espalier {
+namespace espalier::fold_create {
 namespace {
 
 std::vector<Known> constant_of_shape(const FoldCall& call) {
@@ -141,4 +141,4 @@ const RegisterFolder registered[] = {
 };
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::fold_create

@@ -6,7 +6,7 @@
 #include "espalier/families/onnx/fold.h"
 #include "espalier/io/onnx/attributes.h"
 
-namespace espalier {
+namespace espalier::fold_elementwise {
 namespace {
 
 int64_t wrapped(uint64_t value) { return static_cast<int64_t>(value); }
@@ -269,4 +269,4 @@ const RegisterFolder registered[] = {
 };
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::fold_elementwise

@@ -5,7 +5,7 @@
 #include "espalier/families/onnx/fold.h"
 #include "espalier/graph/ops/slice_indices.h"
 
-namespace espalier {
+namespace espalier::fold_layout {
 namespace {
 
 std::vector<Known> reshaped(const Known& x, Shape shape) {
@@ -330,4 +330,4 @@ const RegisterFolder registered[] = {
 };
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::fold_layout

@@ -10,8 +10,6 @@
 namespace espalier {
 namespace {
 
-constexpr int64_t kMostKnownElements = int64_t{1} << 24;
-
 // Elements in the order of the permuted dims.
 Tensor permuted(const Tensor& from, const std::vector<int64_t>& perm) {
   Shape shape, strides;

@@ -10,7 +10,6 @@ namespace espalier {
 namespace {
 
 constexpr int64_t kMostDim = int64_t{1} << 24;
-constexpr int64_t kMostKnownElements = int64_t{1} << 24;  // of all folded tensors together
 
 // Of contents that differ only by how often their rows repeat: one row.
 KnownPtr repeated_row(const Known& a, const Known& b, int64_t batch) {

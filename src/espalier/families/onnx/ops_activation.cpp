@@ -1,7 +1,7 @@
 // Elementwise functions of one value.
 #include "espalier/families/onnx/import_ops.h"
 
-namespace espalier {
+namespace espalier::ops_activation {
 namespace {
 
 void activation(NodeImport& n, const char* kind, std::map<std::string, Attribute> attributes = {}) {
@@ -160,4 +160,4 @@ const RegisterOnnxImport registered[] = {
 };
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::ops_activation

@@ -1,7 +1,7 @@
 // Elementwise operators of several values, which broadcast.
 #include "espalier/families/onnx/import_ops.h"
 
-namespace espalier {
+namespace espalier::ops_elementwise {
 namespace {
 
 void binary(NodeImport& n) {
@@ -57,4 +57,4 @@ const RegisterOnnxImport registered[] = {
 };
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::ops_elementwise

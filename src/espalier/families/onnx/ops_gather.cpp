@@ -3,7 +3,7 @@
 
 #include "espalier/families/onnx/import_ops.h"
 
-namespace espalier {
+namespace espalier::ops_gather {
 namespace {
 
 // Constant indices, perhaps repeated over the batch: those of one row.
@@ -89,4 +89,4 @@ void gather_nd(NodeImport& n) {
 const RegisterOnnxImport registered[] = {{"Gather", gather}, {"GatherND", gather_nd}};
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::ops_gather

@@ -4,7 +4,7 @@
 
 #include "espalier/families/onnx/import_ops.h"
 
-namespace espalier {
+namespace espalier::ops_layout {
 namespace {
 
 void transpose(NodeImport& n) {
@@ -221,4 +221,4 @@ const RegisterOnnxImport registered[] = {
 };
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::ops_layout

@@ -3,7 +3,7 @@
 
 #include "espalier/families/onnx/import_ops.h"
 
-namespace espalier {
+namespace espalier::ops_linear {
 namespace {
 
 // `weight` as it stands in the file is [in, out], or [out, in] with `out_first`.
@@ -198,10 +198,10 @@ void einsum(NodeImport& n) {
   const bool fits = a.size() == n.rank(0) && b.size() == n.rank(1) && !has_repeats(a) && !has_repeats(b) &&
                     !has_repeats(out) && out.size() == batch.size() + left.size() + right.size() &&
                     contracted.size() == 1 && right.size() == 1 && (left.size() == 1 || batch.empty());
-  for (char letter : out)
-    if (!in(batch + left + right, letter)) NodeImport::not_understood("only products of two matrices are known");
-  if (!fits) NodeImport::not_understood("only products of two matrices are known");
   const std::string result = batch + left + right;
+  for (char letter : out)
+    if (!in(result, letter)) NodeImport::not_understood("only products of two matrices are known");
+  if (!fits) NodeImport::not_understood("only products of two matrices are known");
   const StoredPtr weight = batch.empty() ? n.stored(1) : nullptr;
   if (!weight && left.size() == 1 && out == batch + right + left)  // the other way round nothing is to be turned
     return n.give("MatMul", {ordered(n, "b", n.value(1), b, batch + right + contracted),
@@ -217,4 +217,4 @@ void einsum(NodeImport& n) {
 const RegisterOnnxImport registered[] = {{"Gemm", gemm}, {"MatMul", matmul}, {"Einsum", einsum}};
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::ops_linear

@@ -3,7 +3,7 @@
 
 #include "espalier/families/onnx/import_ops.h"
 
-namespace espalier {
+namespace espalier::ops_norm {
 namespace {
 
 void batch_norm(NodeImport& n) {
@@ -139,4 +139,4 @@ const RegisterOnnxImport registered[] = {
 };
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::ops_norm

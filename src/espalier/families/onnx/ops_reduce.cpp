@@ -1,7 +1,7 @@
 // Reductions.
 #include "espalier/families/onnx/import_ops.h"
 
-namespace espalier {
+namespace espalier::ops_reduce {
 namespace {
 
 // Axes as the graph's reductions take them; nothing: the operator leaves its input as it is.
@@ -59,4 +59,4 @@ const RegisterOnnxImport registered[] = {
 };
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::ops_reduce

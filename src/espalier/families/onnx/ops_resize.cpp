@@ -3,7 +3,7 @@
 
 #include "espalier/families/onnx/import_ops.h"
 
-namespace espalier {
+namespace espalier::ops_resize {
 namespace {
 
 // The entries of the spatial dims. With the attribute `axes` the given ones are of those dims alone.
@@ -114,4 +114,4 @@ void pad(NodeImport& n) {
 const RegisterOnnxImport registered[] = {{"Resize", resize}, {"Upsample", resize}, {"Pad", pad}};
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::ops_resize

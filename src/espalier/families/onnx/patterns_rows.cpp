@@ -9,7 +9,7 @@
 namespace espalier {
 namespace {
 
-constexpr size_t kLongestChain = 8;
+constexpr size_t kLongestRowChain = 8;
 
 class RowFusion {
  public:
@@ -18,7 +18,7 @@ class RowFusion {
   void run() {
     for (size_t i = 0; i < growth_.graph.nodes.size(); ++i) {
       std::vector<ValueId> after{growth_.graph.nodes[i].outputs.empty() ? -1 : growth_.graph.nodes[i].outputs[0]};
-      while (after.back() >= 0 && after.size() < kLongestChain) {
+      while (after.back() >= 0 && after.size() < kLongestRowChain) {
         const Node* node = view_.maker(after.back());
         if (!node || !keeps_rows(*node)) break;
         after.push_back(node->inputs[0]);
@@ -44,7 +44,7 @@ class RowFusion {
     const Node* linear = view_.maker(after.back(), "Linear");
     if (!linear || view_.reads(after.back()) != 1) return;
     std::vector<ValueId> before{linear->inputs[0]};
-    while (before.size() < kLongestChain) {
+    while (before.size() < kLongestRowChain) {
       const Node* node = view_.maker(before.back());
       if (!node || !keeps_rows(*node)) break;
       before.push_back(node->inputs[0]);

@@ -5,7 +5,7 @@
 #include "espalier/graph/operator.h"
 #include "espalier/graph/ops/activation_kinds.h"
 
-namespace espalier {
+namespace espalier::activation_op {
 namespace {
 
 std::vector<Shape> infer(const NodeView& view) {
@@ -22,4 +22,4 @@ void couple(Coupler& coupler, const NodeView&) { coupler.pass_through(); }
 const RegisterOperator registered({"Activation", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::activation_op

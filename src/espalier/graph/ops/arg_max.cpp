@@ -2,7 +2,7 @@
 #include "espalier/core/error.h"
 #include "espalier/graph/ops/reduce_rules.h"
 
-namespace espalier {
+namespace espalier::arg_max_op {
 namespace {
 
 std::vector<Shape> infer(const NodeView& view) {
@@ -14,4 +14,4 @@ std::vector<Shape> infer(const NodeView& view) {
 const RegisterOperator registered({"ArgMax", infer, cost_reduce, couple_reduce});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::arg_max_op

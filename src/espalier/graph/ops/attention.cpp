@@ -6,7 +6,7 @@
 #include "espalier/graph/operator.h"
 #include "espalier/graph/ops/attention_masks.h"
 
-namespace espalier {
+namespace espalier::attention_op {
 namespace {
 
 // Masks are aligned with the scores [batch, heads, queries, keys] from the last dim.
@@ -89,4 +89,4 @@ void couple(Coupler& coupler, const NodeView& view) {
 const RegisterOperator registered({"Attention", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::attention_op

@@ -2,7 +2,7 @@
 // [C], all optional: `weight` (else 1), `bias` (else 0), `mean` (else 0), `var` (else 1). Attribute: `epsilon`.
 #include "espalier/graph/ops/channel_rules.h"
 
-namespace espalier {
+namespace espalier::batch_norm_op {
 namespace {
 
 std::vector<Shape> infer(const NodeView& view) {
@@ -20,4 +20,4 @@ void couple(Coupler& coupler, const NodeView& view) {
 const RegisterOperator registered({"BatchNorm", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::batch_norm_op

@@ -2,7 +2,7 @@
 #include "espalier/core/error.h"
 #include "espalier/graph/operator.h"
 
-namespace espalier {
+namespace espalier::cast_op {
 namespace {
 
 std::vector<Shape> infer(const NodeView& view) {
@@ -18,4 +18,4 @@ void couple(Coupler& coupler, const NodeView&) { coupler.pass_through(); }
 const RegisterOperator registered({"Cast", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::cast_op

@@ -6,7 +6,7 @@
 #include "espalier/core/error.h"
 #include "espalier/graph/ops/binary_rules.h"
 
-namespace espalier {
+namespace espalier::compare_op {
 namespace {
 
 constexpr std::array kKinds = {"equal", "less", "less_or_equal", "greater", "greater_or_equal", "and", "or", "xor"};
@@ -21,4 +21,4 @@ std::vector<Shape> infer(const NodeView& view) {
 const RegisterOperator registered({"Compare", infer, cost_binary, couple_binary});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::compare_op

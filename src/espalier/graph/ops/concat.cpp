@@ -2,7 +2,7 @@
 #include "espalier/core/error.h"
 #include "espalier/graph/operator.h"
 
-namespace espalier {
+namespace espalier::concat_op {
 namespace {
 
 std::vector<Shape> infer(const NodeView& view) {
@@ -49,4 +49,4 @@ void couple(Coupler& coupler, const NodeView& view) {
 const RegisterOperator registered({"Concat", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::concat_op

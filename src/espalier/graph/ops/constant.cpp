@@ -6,7 +6,7 @@
 #include "espalier/core/error.h"
 #include "espalier/graph/operator.h"
 
-namespace espalier {
+namespace espalier::constant_op {
 namespace {
 
 std::vector<Shape> infer(const NodeView& view) {
@@ -38,4 +38,4 @@ void couple(Coupler& coupler, const NodeView& view) {
 const RegisterOperator registered({"Constant", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::constant_op

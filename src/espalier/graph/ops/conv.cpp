@@ -3,7 +3,7 @@
 #include "espalier/graph/ops/channel_rules.h"
 #include "espalier/graph/ops/window_rules.h"
 
-namespace espalier {
+namespace espalier::conv_op {
 namespace {
 
 std::vector<Shape> infer(const NodeView& view) {
@@ -69,4 +69,4 @@ void couple(Coupler& coupler, const NodeView& view) {
 const RegisterOperator registered({"Conv", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::conv_op

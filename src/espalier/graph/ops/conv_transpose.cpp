@@ -4,7 +4,7 @@
 #include "espalier/graph/ops/channel_rules.h"
 #include "espalier/graph/ops/window_rules.h"
 
-namespace espalier {
+namespace espalier::conv_transpose_op {
 namespace {
 
 std::vector<Shape> infer(const NodeView& view) {
@@ -73,4 +73,4 @@ void couple(Coupler& coupler, const NodeView& view) {
 const RegisterOperator registered({"ConvTranspose", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::conv_transpose_op

@@ -1,8 +1,8 @@
 // Div: the first input by the second, with broadcasting.
 #include "espalier/graph/ops/binary_rules.h"
 
-namespace espalier {
+namespace espalier::div_op {
 namespace {
 const RegisterOperator registered({"Div", infer_binary, cost_binary, couple_binary});
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::div_op

@@ -1,7 +1,7 @@
 // Embedding: ids [batch, tokens] → rows of `weight` [vocab, width]. The vocabulary is never cut.
 #include "espalier/graph/ops/table_rules.h"
 
-namespace espalier {
+namespace espalier::embedding_op {
 namespace {
 
 std::vector<Shape> infer(const NodeView& view) {
@@ -13,4 +13,4 @@ std::vector<Shape> infer(const NodeView& view) {
 const RegisterOperator registered({"Embedding", infer, lookup_cost, couple_table});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::embedding_op

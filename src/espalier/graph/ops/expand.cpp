@@ -4,7 +4,7 @@
 #include "espalier/core/error.h"
 #include "espalier/graph/operator.h"
 
-namespace espalier {
+namespace espalier::expand_op {
 namespace {
 
 std::vector<Shape> infer(const NodeView& view) {
@@ -43,4 +43,4 @@ void couple(Coupler& coupler, const NodeView& view) {
 const RegisterOperator registered({"Expand", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::expand_op

@@ -5,7 +5,7 @@
 #include "espalier/core/error.h"
 #include "espalier/graph/operator.h"
 
-namespace espalier {
+namespace espalier::flatten_op {
 namespace {
 
 std::vector<Shape> infer(const NodeView& view) {
@@ -24,4 +24,4 @@ void couple(Coupler& coupler, const NodeView&) { coupler.reshape(""); }
 const RegisterOperator registered({"Flatten", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::flatten_op

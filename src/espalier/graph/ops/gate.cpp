@@ -1,7 +1,7 @@
 // Gate: multiplies the last dim by the parameter `gate` [width]: soft masks and dry runs of removals.
 #include "espalier/graph/operator.h"
 
-namespace espalier {
+namespace espalier::gate_op {
 namespace {
 
 std::vector<Shape> infer(const NodeView& view) {
@@ -20,4 +20,4 @@ void couple(Coupler& coupler, const NodeView&) {
 const RegisterOperator registered({"Gate", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::gate_op

@@ -5,7 +5,7 @@
 #include "espalier/core/error.h"
 #include "espalier/graph/operator.h"
 
-namespace espalier {
+namespace espalier::gather_op {
 namespace {
 
 std::vector<int64_t> indices_of(const NodeView& view, size_t axis) {
@@ -42,4 +42,4 @@ void couple(Coupler& coupler, const NodeView& view) {
 const RegisterOperator registered({"Gather", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::gather_op

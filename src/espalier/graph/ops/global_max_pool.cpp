@@ -1,8 +1,8 @@
 // GlobalMaxPool: the largest of all positions: [n, C, …] → [n, C, 1, …].
 #include "espalier/graph/ops/pool_rules.h"
 
-namespace espalier {
+namespace espalier::global_max_pool_op {
 namespace {
 const RegisterOperator registered({"GlobalMaxPool", infer_global_pool, cost_global_pool, couple_pool});
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::global_max_pool_op

@@ -4,7 +4,7 @@
 #include "espalier/core/error.h"
 #include "espalier/graph/ops/channel_rules.h"
 
-namespace espalier {
+namespace espalier::group_norm_op {
 namespace {
 
 std::vector<Shape> infer(const NodeView& view) {
@@ -30,4 +30,4 @@ void couple(Coupler& coupler, const NodeView& view) {
 const RegisterOperator registered({"GroupNorm", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::group_norm_op

@@ -2,7 +2,7 @@
 // optional. Attribute: `epsilon`.
 #include "espalier/graph/ops/channel_rules.h"
 
-namespace espalier {
+namespace espalier::instance_norm_op {
 namespace {
 
 std::vector<Shape> infer(const NodeView& view) {
@@ -22,4 +22,4 @@ void couple(Coupler& coupler, const NodeView& view) {
 const RegisterOperator registered({"InstanceNorm", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::instance_norm_op

@@ -2,7 +2,7 @@
 #include "espalier/core/error.h"
 #include "espalier/graph/operator.h"
 
-namespace espalier {
+namespace espalier::linear_op {
 namespace {
 
 size_t out_axis(const NodeView& view) { return view.node().flag_or("transposed", false) ? 1 : 0; }
@@ -36,4 +36,4 @@ void couple(Coupler& coupler, const NodeView& view) {
 const RegisterOperator registered({"Linear", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::linear_op

@@ -3,7 +3,7 @@
 #include "espalier/core/error.h"
 #include "espalier/graph/ops/broadcast_rules.h"
 
-namespace espalier {
+namespace espalier::matmul_op {
 namespace {
 
 std::vector<Shape> infer(const NodeView& view) {
@@ -38,4 +38,4 @@ void couple(Coupler& coupler, const NodeView& view) {
 const RegisterOperator registered({"MatMul", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::matmul_op

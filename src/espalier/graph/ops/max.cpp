@@ -1,8 +1,8 @@
 // Max: the larger of two inputs, with broadcasting.
 #include "espalier/graph/ops/binary_rules.h"
 
-namespace espalier {
+namespace espalier::max_op {
 namespace {
 const RegisterOperator registered({"Max", infer_binary, cost_binary, couple_binary});
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::max_op

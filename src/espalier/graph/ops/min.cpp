@@ -1,8 +1,8 @@
 // Min: the smaller of two inputs, with broadcasting.
 #include "espalier/graph/ops/binary_rules.h"
 
-namespace espalier {
+namespace espalier::min_op {
 namespace {
 const RegisterOperator registered({"Min", infer_binary, cost_binary, couple_binary});
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::min_op

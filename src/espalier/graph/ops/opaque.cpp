@@ -3,7 +3,7 @@
 #include "espalier/core/error.h"
 #include "espalier/graph/operator.h"
 
-namespace espalier {
+namespace espalier::opaque_op {
 namespace {
 
 std::vector<Shape> infer(const NodeView& view) {
@@ -19,4 +19,4 @@ void couple(Coupler& coupler, const NodeView&) { coupler.freeze_everything(); }
 const RegisterOperator registered({"Opaque", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::opaque_op

@@ -3,7 +3,7 @@
 #include "espalier/core/error.h"
 #include "espalier/graph/ops/window_rules.h"
 
-namespace espalier {
+namespace espalier::pad_op {
 namespace {
 
 std::vector<Shape> infer(const NodeView& view) {
@@ -45,4 +45,4 @@ void couple(Coupler& coupler, const NodeView& view) {
 const RegisterOperator registered({"Pad", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::pad_op

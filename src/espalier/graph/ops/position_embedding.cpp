@@ -2,7 +2,7 @@
 #include "espalier/core/error.h"
 #include "espalier/graph/ops/table_rules.h"
 
-namespace espalier {
+namespace espalier::position_embedding_op {
 namespace {
 
 std::vector<Shape> infer(const NodeView& view) {
@@ -17,4 +17,4 @@ std::vector<Shape> infer(const NodeView& view) {
 const RegisterOperator registered({"PositionEmbedding", infer, lookup_cost, couple_table});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::position_embedding_op

@@ -1,7 +1,7 @@
 // PRelu: x where it is positive, else slope · x. `slope` broadcasts to x: [C, 1, 1] for channels of [n, C, h, w].
 #include "espalier/graph/operator.h"
 
-namespace espalier {
+namespace espalier::prelu_op {
 namespace {
 
 std::vector<Shape> infer(const NodeView& view) {
@@ -30,4 +30,4 @@ void couple(Coupler& coupler, const NodeView& view) {
 const RegisterOperator registered({"PRelu", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::prelu_op

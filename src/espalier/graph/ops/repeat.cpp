@@ -3,7 +3,7 @@
 #include "espalier/core/error.h"
 #include "espalier/graph/operator.h"
 
-namespace espalier {
+namespace espalier::repeat_op {
 namespace {
 
 std::vector<Shape> infer(const NodeView& view) {
@@ -31,4 +31,4 @@ void couple(Coupler& coupler, const NodeView& view) {
 const RegisterOperator registered({"Repeat", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::repeat_op

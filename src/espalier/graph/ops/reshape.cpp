@@ -4,7 +4,7 @@
 #include "espalier/core/error.h"
 #include "espalier/graph/operator.h"
 
-namespace espalier {
+namespace espalier::reshape_op {
 namespace {
 
 std::vector<Shape> infer(const NodeView& view) {
@@ -38,4 +38,4 @@ void couple(Coupler& coupler, const NodeView&) { coupler.reshape("shape"); }
 const RegisterOperator registered({"Reshape", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::reshape_op

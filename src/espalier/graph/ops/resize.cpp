@@ -6,7 +6,7 @@
 
 #include "espalier/graph/ops/pool_rules.h"
 
-namespace espalier {
+namespace espalier::resize_op {
 namespace {
 
 void check_choice(const NodeView& view, const std::string& key, const std::string& otherwise,
@@ -51,4 +51,4 @@ Cost cost(const NodeView& view) {
 const RegisterOperator registered({"Resize", infer, cost, couple_pool});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::resize_op

@@ -3,7 +3,7 @@
 #include "espalier/core/error.h"
 #include "espalier/graph/operator.h"
 
-namespace espalier {
+namespace espalier::rotary_embedding_op {
 namespace {
 
 std::vector<Shape> infer(const NodeView& view) {
@@ -23,4 +23,4 @@ void couple(Coupler& coupler, const NodeView& view) {
 const RegisterOperator registered({"RotaryEmbedding", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::rotary_embedding_op

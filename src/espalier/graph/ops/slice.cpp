@@ -4,7 +4,7 @@
 #include "espalier/graph/operator.h"
 #include "espalier/graph/ops/slice_indices.h"
 
-namespace espalier {
+namespace espalier::slice_op {
 namespace {
 
 struct AxisSlice {
@@ -72,4 +72,4 @@ void couple(Coupler& coupler, const NodeView& view) {
 const RegisterOperator registered({"Slice", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::slice_op

@@ -1,7 +1,7 @@
 // Softmax over the attribute `axis` (default the last), whose channels are frozen: each depends on all.
 #include "espalier/graph/operator.h"
 
-namespace espalier {
+namespace espalier::softmax_op {
 namespace {
 
 size_t axis_of(const NodeView& view) {
@@ -23,4 +23,4 @@ void couple(Coupler& coupler, const NodeView& view) {
 const RegisterOperator registered({"Softmax", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::softmax_op

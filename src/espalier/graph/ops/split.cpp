@@ -5,7 +5,7 @@
 #include "espalier/core/error.h"
 #include "espalier/graph/operator.h"
 
-namespace espalier {
+namespace espalier::split_op {
 namespace {
 
 size_t axis_of(const NodeView& view) {
@@ -41,4 +41,4 @@ void couple(Coupler& coupler, const NodeView& view) {
 const RegisterOperator registered({"Split", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::split_op

@@ -2,7 +2,7 @@
 #include "espalier/core/error.h"
 #include "espalier/graph/operator.h"
 
-namespace espalier {
+namespace espalier::squeeze_op {
 namespace {
 
 std::vector<int> remaining(const NodeView& view) {
@@ -32,4 +32,4 @@ void couple(Coupler& coupler, const NodeView& view) { coupler.map_dims(remaining
 const RegisterOperator registered({"Squeeze", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::squeeze_op

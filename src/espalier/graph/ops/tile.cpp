@@ -2,7 +2,7 @@
 #include "espalier/core/error.h"
 #include "espalier/graph/ops/window_rules.h"
 
-namespace espalier {
+namespace espalier::tile_op {
 namespace {
 
 std::vector<Shape> infer(const NodeView& view) {
@@ -27,4 +27,4 @@ void couple(Coupler& coupler, const NodeView& view) {
 const RegisterOperator registered({"Tile", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::tile_op

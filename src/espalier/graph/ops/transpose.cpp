@@ -4,7 +4,7 @@
 #include "espalier/core/error.h"
 #include "espalier/graph/operator.h"
 
-namespace espalier {
+namespace espalier::transpose_op {
 namespace {
 
 std::vector<Shape> infer(const NodeView& view) {
@@ -31,4 +31,4 @@ void couple(Coupler& coupler, const NodeView& view) {
 const RegisterOperator registered({"Transpose", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::transpose_op

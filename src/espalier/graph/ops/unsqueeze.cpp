@@ -2,7 +2,7 @@
 #include "espalier/core/error.h"
 #include "espalier/graph/operator.h"
 
-namespace espalier {
+namespace espalier::unsqueeze_op {
 namespace {
 
 // Of each output dim its input dim, −1: new.
@@ -32,4 +32,4 @@ void couple(Coupler& coupler, const NodeView& view) { coupler.map_dims(sources(v
 const RegisterOperator registered({"Unsqueeze", infer, cost, couple});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::unsqueeze_op

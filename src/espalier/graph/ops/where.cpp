@@ -1,8 +1,8 @@
 // Where: the second input where the first is true (or not 0), else the third, with broadcasting.
 #include "espalier/graph/ops/binary_rules.h"
 
-namespace espalier {
+namespace espalier::where_op {
 namespace {
 const RegisterOperator registered({"Where", infer_binary, cost_binary, couple_binary});
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::where_op

@@ -10,8 +10,6 @@
 namespace espalier {
 namespace {
 
-constexpr uint64_t kMaxDeflateRatio = 1032;
-
 class Inflater {
  public:
   Inflater() {

@@ -9,6 +9,8 @@
 
 namespace espalier {
 
+constexpr uint64_t kMaxDeflateRatio = 1032;  // deflate cannot pack better
+
 bool is_gzip(std::span<const std::byte> file);
 
 // The first `most` bytes of what the file holds (all of it when it holds fewer; its checksum is then verified), from

@@ -5,11 +5,11 @@
 
 #include "espalier/core/error.h"
 #include "espalier/io/images/codecs.h"
+#include "espalier/io/images/gunzip.h"
 
 namespace espalier {
 namespace {
 
-constexpr uint64_t kMaxDeflateRatio = 1032;            // deflate cannot pack better
 constexpr png_alloc_size_t kMaxChunkBytes = 8u << 20;  // of texts and profiles, which nobody reads
 
 class PngReader {

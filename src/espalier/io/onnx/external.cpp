@@ -61,7 +61,7 @@ fs::path contained_path(const fs::path& directory, const std::string& location, 
   return path;
 }
 
-struct Range {
+struct StoredRange {
   uint64_t begin, end;
   const OnnxTensor* tensor;
 };
@@ -69,7 +69,7 @@ struct Range {
 struct ExternalFile {
   std::shared_ptr<const MappedFile> file;
   std::string sha1;  // once asked for
-  std::vector<Range> ranges;
+  std::vector<StoredRange> ranges;
 };
 
 class Opener {
@@ -142,9 +142,9 @@ class Opener {
 
   void check_overlap(ExternalFile& external) {
     std::sort(external.ranges.begin(), external.ranges.end(),
-              [](const Range& a, const Range& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
-    const Range* last = nullptr;
-    for (const Range& range : external.ranges) {
+              [](const StoredRange& a, const StoredRange& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
+    const StoredRange* last = nullptr;
+    for (const StoredRange& range : external.ranges) {
       if (range.begin == range.end) continue;
       if (last && range.begin < last->end)
         throw UserError(fmt::format("{}: tensor '{}'", where_, printable(range.tensor->name)), "external_data offset",

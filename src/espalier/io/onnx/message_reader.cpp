@@ -6,8 +6,6 @@
 namespace espalier {
 namespace {
 
-constexpr int kVarint = 0, kFixed64 = 1, kBytes = 2;
-
 std::span<const std::byte> up_to_end_of(std::span<const std::byte> file, std::string_view message) {
   return file.first(static_cast<size_t>(std::as_bytes(std::span(message)).data() - file.data()) + message.size());
 }

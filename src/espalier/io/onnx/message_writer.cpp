@@ -4,11 +4,10 @@
 #include <cstring>
 
 #include "espalier/core/error.h"
+#include "espalier/io/protobuf.h"
 
 namespace espalier {
 namespace {
-
-constexpr int kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5;
 
 std::string varint_bytes(uint64_t value) {
   std::string text;

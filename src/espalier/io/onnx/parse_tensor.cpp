@@ -1,13 +1,13 @@
 #include "espalier/core/error.h"
 #include "espalier/io/onnx/fields.h"
 #include "espalier/io/onnx/parse_parts.h"
+#include "espalier/io/protobuf.h"
 
 namespace espalier {
 namespace {
 
 namespace field = onnx_field;
 
-constexpr int kVarint = 0, kFixed64 = 1, kFixed32 = 5;
 constexpr int64_t kExternalLocation = 1;
 
 struct DataFields {

@@ -3,14 +3,13 @@
 #include "espalier/core/error.h"
 #include "espalier/io/onnx/fields.h"
 #include "espalier/io/onnx/message_writer.h"
+#include "espalier/io/protobuf.h"
 
 namespace espalier {
 namespace {
 
 namespace field = onnx_field;
 using Type = OnnxAttribute::Type;
-
-constexpr int kVarint = 0, kFixed64 = 1, kFixed32 = 5;
 
 ByteRope entry_bytes(const OnnxEntry& entry) {
   MessageWriter out(entry.extras);

@@ -6,13 +6,13 @@
 namespace espalier {
 namespace {
 
-std::string label_of(const OnnxSparseTensor& sparse, const std::string& where) {
+std::string sparse_label(const OnnxSparseTensor& sparse, const std::string& where) {
   return fmt::format("{}: sparse tensor '{}'", where, printable(sparse.values.name));
 }
 
 // Linear positions in the dense tensor. UserError: an index out of range, or not above the one before it.
 std::vector<uint64_t> positions(const OnnxSparseTensor& sparse, const std::string& where) {
-  const std::string label = label_of(sparse, where);
+  const std::string label = sparse_label(sparse, where);
   const Tensor indices = to_tensor(sparse.indices, where);
   const auto numbers = indices.as<int64_t>();
   const bool linear = indices.shape().size() == 1;
@@ -41,7 +41,7 @@ std::vector<uint64_t> positions(const OnnxSparseTensor& sparse, const std::strin
 }  // namespace
 
 void check_onnx_sparse(const OnnxSparseTensor& sparse, const std::string& where) {
-  const std::string label = label_of(sparse, where);
+  const std::string label = sparse_label(sparse, where);
   check_onnx_tensor(sparse.values, where);
   check_onnx_tensor(sparse.indices, where);
   onnx_element_count(sparse.dims, label, "dims");
@@ -62,7 +62,7 @@ void check_onnx_sparse(const OnnxSparseTensor& sparse, const std::string& where)
 Tensor to_tensor(const OnnxSparseTensor& sparse, const std::string& where) {
   check_onnx_sparse(sparse, where);
   const Tensor values = to_tensor(sparse.values, where);
-  const std::string label = label_of(sparse, where);
+  const std::string label = sparse_label(sparse, where);
   const size_t width = size_of(values.dtype());
   const uint64_t count = onnx_element_count(sparse.dims, label, "dims");
   if (count > kMaxOnnxSparseBytes / width)

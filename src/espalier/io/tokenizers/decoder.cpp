@@ -29,9 +29,9 @@ size_t total_bytes(const Tokens& tokens) {
                          [](size_t sum, const auto& text) { return sum + text.size(); });
 }
 
-class ByteLevel : public Decoder {
+class ByteLevelDecoder : public Decoder {
  public:
-  static std::unique_ptr<Decoder> make(const Json&, const std::string&) { return std::make_unique<ByteLevel>(); }
+  static std::unique_ptr<Decoder> make(const Json&, const std::string&) { return std::make_unique<ByteLevelDecoder>(); }
   void apply(Tokens& tokens) const override {
     std::string bytes;
     for (const auto& token : tokens) append_byte_level_bytes(bytes, token);
@@ -88,11 +88,11 @@ class Fuse : public Decoder {
   }
 };
 
-class Replace : public Decoder {
+class ReplaceDecoder : public Decoder {
  public:
-  Replace(Regex pattern, std::string content) : pattern_(std::move(pattern)), content_(std::move(content)) {}
+  ReplaceDecoder(Regex pattern, std::string content) : pattern_(std::move(pattern)), content_(std::move(content)) {}
   static std::unique_ptr<Decoder> make(const Json& spec, const std::string& where) {
-    return std::make_unique<Replace>(make_pattern(spec, where), json_string(spec, "content", where));
+    return std::make_unique<ReplaceDecoder>(make_pattern(spec, where), json_string(spec, "content", where));
   }
   void apply(Tokens& tokens) const override {
     for (auto& token : tokens) token = pattern_.replace_all(token, content_);
@@ -104,11 +104,11 @@ class Replace : public Decoder {
 };
 
 // Takes up to `start` characters `content` off the front of each token, and up to `stop` off its end.
-class Strip : public Decoder {
+class StripDecoder : public Decoder {
  public:
-  Strip(std::string content, int64_t start, int64_t stop) : content_(std::move(content)), start_(start), stop_(stop) {}
+  StripDecoder(std::string content, int64_t start, int64_t stop) : content_(std::move(content)), start_(start), stop_(stop) {}
   static std::unique_ptr<Decoder> make(const Json& spec, const std::string& where) {
-    return std::make_unique<Strip>(one_character(spec, "content", where, ""),
+    return std::make_unique<StripDecoder>(one_character(spec, "content", where, ""),
                                    json_int_or(spec, "start", where, 0, INT32_MAX, 0),
                                    json_int_or(spec, "stop", where, 0, INT32_MAX, 0));
   }
@@ -126,11 +126,11 @@ class Strip : public Decoder {
   int64_t start_, stop_;
 };
 
-class Metaspace : public Decoder {
+class MetaspaceDecoder : public Decoder {
  public:
-  explicit Metaspace(MetaspaceOptions options) : options_(std::move(options)) {}
+  explicit MetaspaceDecoder(MetaspaceOptions options) : options_(std::move(options)) {}
   static std::unique_ptr<Decoder> make(const Json& spec, const std::string& where) {
-    return std::make_unique<Metaspace>(metaspace_options(spec, where));
+    return std::make_unique<MetaspaceDecoder>(metaspace_options(spec, where));
   }
   void apply(Tokens& tokens) const override {
     for (size_t i = 0; i < tokens.size(); ++i) {
@@ -143,11 +143,11 @@ class Metaspace : public Decoder {
   MetaspaceOptions options_;
 };
 
-class WordPiece : public Decoder {
+class WordPieceDecoder : public Decoder {
  public:
-  WordPiece(std::string prefix, bool cleanup) : prefix_(std::move(prefix)), cleanup_(cleanup) {}
+  WordPieceDecoder(std::string prefix, bool cleanup) : prefix_(std::move(prefix)), cleanup_(cleanup) {}
   static std::unique_ptr<Decoder> make(const Json& spec, const std::string& where) {
-    return std::make_unique<WordPiece>(json_string_or(spec, "prefix", where, "##"),
+    return std::make_unique<WordPieceDecoder>(json_string_or(spec, "prefix", where, "##"),
                                        json_bool_or(spec, "cleanup", where, true));
   }
   void apply(Tokens& tokens) const override {
@@ -170,11 +170,11 @@ class WordPiece : public Decoder {
 };
 
 // The suffix that marks the end of a word becomes a space, except at the very end.
-class Bpe : public Decoder {
+class BpeDecoder : public Decoder {
  public:
-  explicit Bpe(std::string suffix) : suffix_(std::move(suffix)) {}
+  explicit BpeDecoder(std::string suffix) : suffix_(std::move(suffix)) {}
   static std::unique_ptr<Decoder> make(const Json& spec, const std::string& where) {
-    return std::make_unique<Bpe>(json_string_or(spec, "suffix", where, "</w>"));
+    return std::make_unique<BpeDecoder>(json_string_or(spec, "suffix", where, "</w>"));
   }
   void apply(Tokens& tokens) const override {
     for (size_t i = 0; i < tokens.size(); ++i) replace_all(tokens[i], suffix_, i + 1 == tokens.size() ? "" : " ");
@@ -184,13 +184,13 @@ class Bpe : public Decoder {
   std::string suffix_;
 };
 
-class Sequence : public Decoder {
+class DecoderSequence : public Decoder {
  public:
-  explicit Sequence(std::vector<std::unique_ptr<Decoder>> stages) : stages_(std::move(stages)) {}
+  explicit DecoderSequence(std::vector<std::unique_ptr<Decoder>> stages) : stages_(std::move(stages)) {}
   static std::unique_ptr<Decoder> make(const Json& spec, const std::string& where) {
     auto stages = make_sequence<Decoder>(spec, "decoders", make_decoder, where);
     std::erase(stages, nullptr);
-    return std::make_unique<Sequence>(std::move(stages));
+    return std::make_unique<DecoderSequence>(std::move(stages));
   }
   void apply(Tokens& tokens) const override {
     const size_t before = total_bytes(tokens);
@@ -208,11 +208,11 @@ class Sequence : public Decoder {
 
 std::unique_ptr<Decoder> make_decoder(const Json& spec, const std::string& where) {
   static const Factories<Decoder> factories = {
-      {"ByteLevel", ByteLevel::make}, {"ByteFallback", ByteFallback::make},
-      {"Fuse", Fuse::make},           {"Replace", Replace::make},
-      {"Strip", Strip::make},         {"Metaspace", Metaspace::make},
-      {"WordPiece", WordPiece::make}, {"BPEDecoder", Bpe::make},
-      {"Sequence", Sequence::make},
+      {"ByteLevel", ByteLevelDecoder::make}, {"ByteFallback", ByteFallback::make},
+      {"Fuse", Fuse::make},                  {"Replace", ReplaceDecoder::make},
+      {"Strip", StripDecoder::make},         {"Metaspace", MetaspaceDecoder::make},
+      {"WordPiece", WordPieceDecoder::make}, {"BPEDecoder", BpeDecoder::make},
+      {"Sequence", DecoderSequence::make},
   };
   return spec.is_null() ? nullptr : make_stage(spec, factories, where);
 }

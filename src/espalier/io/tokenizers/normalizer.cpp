@@ -189,11 +189,11 @@ class Precompiled : public Normalizer {
   Charsmap map_;
 };
 
-class Sequence : public Normalizer {
+class NormalizerSequence : public Normalizer {
  public:
-  explicit Sequence(std::vector<std::unique_ptr<Normalizer>> stages) : stages_(std::move(stages)) {}
+  explicit NormalizerSequence(std::vector<std::unique_ptr<Normalizer>> stages) : stages_(std::move(stages)) {}
   static std::unique_ptr<Normalizer> make(const Json& spec, const std::string& where) {
-    return std::make_unique<Sequence>(make_sequence<Normalizer>(spec, "normalizers", make_normalizer, where));
+    return std::make_unique<NormalizerSequence>(make_sequence<Normalizer>(spec, "normalizers", make_normalizer, where));
   }
   std::string normalize(std::string_view text, Left left) const override {
     std::string out(text);
@@ -208,9 +208,9 @@ class Sequence : public Normalizer {
   std::vector<std::unique_ptr<Normalizer>> stages_;
 };
 
-const Factories<Normalizer>& factories() {
+const Factories<Normalizer>& normalizer_factories() {
   static const Factories<Normalizer> table = {
-      {"Sequence", Sequence::make},
+      {"Sequence", NormalizerSequence::make},
       {"NFC", Plain<to_form<NormalForm::kNfc>>::make},
       {"NFD", Plain<to_form<NormalForm::kNfd>>::make},
       {"NFKC", Plain<to_form<NormalForm::kNfkc>>::make},
@@ -231,7 +231,7 @@ const Factories<Normalizer>& factories() {
 }  // namespace
 
 std::unique_ptr<Normalizer> make_normalizer(const Json& spec, const std::string& where) {
-  return spec.is_null() ? nullptr : make_stage(spec, factories(), where);
+  return spec.is_null() ? nullptr : make_stage(spec, normalizer_factories(), where);
 }
 
 Regex make_pattern(const Json& spec, const std::string& where) {

@@ -156,21 +156,21 @@ class SpaceSymbolCutter : public PreTokenizer {
 };
 
 // Each stage feeds the next.
-class Sequence : public PreTokenizer {
+class PreTokenizerSequence : public PreTokenizer {
  public:
-  explicit Sequence(std::vector<std::unique_ptr<PreTokenizer>> stages) : stages_(std::move(stages)) {}
+  explicit PreTokenizerSequence(std::vector<std::unique_ptr<PreTokenizer>> stages) : stages_(std::move(stages)) {}
   static std::unique_ptr<PreTokenizer> make(const Json& spec, const std::string& where) {
     auto stages = make_sequence<PreTokenizer>(spec, "pretokenizers", make_pre_tokenizer, where);
     std::erase(stages, nullptr);
-    return std::make_unique<Sequence>(std::move(stages));
+    return std::make_unique<PreTokenizerSequence>(std::move(stages));
   }
   void split(Piece piece, PieceSink& sink) const override { run(0, piece, sink); }
 
  private:
   struct Next : PieceSink {
-    Next(const Sequence& own, size_t at, PieceSink& last) : sequence(own), stage(at), sink(last) {}
+    Next(const PreTokenizerSequence& own, size_t at, PieceSink& last) : sequence(own), stage(at), sink(last) {}
     void take(Piece piece) override { sequence.run(stage, piece, sink); }
-    const Sequence& sequence;
+    const PreTokenizerSequence& sequence;
     size_t stage;
     PieceSink& sink;
   };
@@ -188,7 +188,7 @@ std::unique_ptr<PreTokenizer> make_bert(const Json&, const std::string&) {
   std::vector<std::unique_ptr<PreTokenizer>> stages;
   stages.push_back(std::make_unique<SplitAtClass<is_whitespace>>(SplitBehavior::kRemoved));
   stages.push_back(std::make_unique<SplitAtClass<is_punctuation>>(SplitBehavior::kIsolated));
-  return std::make_unique<Sequence>(std::move(stages));
+  return std::make_unique<PreTokenizerSequence>(std::move(stages));
 }
 
 class Metaspace : public PreTokenizer {
@@ -211,9 +211,9 @@ class Metaspace : public PreTokenizer {
   MetaspaceOptions options_;
 };
 
-const Factories<PreTokenizer>& factories() {
+const Factories<PreTokenizer>& pre_tokenizer_factories() {
   static const Factories<PreTokenizer> table = {
-      {"Sequence", Sequence::make},
+      {"Sequence", PreTokenizerSequence::make},
       {"ByteLevel", ByteLevel::make},
       {"Split", Split::make},
       {"Whitespace", Whitespace::make},
@@ -230,7 +230,7 @@ const Factories<PreTokenizer>& factories() {
 }  // namespace
 
 std::unique_ptr<PreTokenizer> make_pre_tokenizer(const Json& spec, const std::string& where) {
-  return spec.is_null() ? nullptr : make_stage(spec, factories(), where);
+  return spec.is_null() ? nullptr : make_stage(spec, pre_tokenizer_factories(), where);
 }
 
 std::unique_ptr<PreTokenizer> make_space_symbol_cutter() { return std::make_unique<SpaceSymbolCutter>(); }

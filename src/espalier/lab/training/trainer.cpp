@@ -11,6 +11,7 @@
 #include "espalier/core/progress.h"
 #include "espalier/core/scratch_directory.h"
 #include "espalier/core/signals.h"
+#include "espalier/engine/statistics.h"
 #include "espalier/lab/criteria/masks.h"
 #include "espalier/lab/repair/bool_mask.h"
 #include "espalier/lab/torch.h"
@@ -27,8 +28,6 @@ namespace {
 
 constexpr const char* kState = "training";
 constexpr double kCheckpointSeconds = 60;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 [[noreturn]] void bad(const char* option, const std::string& expected, double found) {
   throw UserError("training", option, expected, fmt::format("{:g}", found));

@@ -11,7 +11,7 @@
 #include "espalier/engine/attention/policy.h"
 #include "espalier/engine/attention/rotary_rows.h"
 
-namespace espalier {
+namespace espalier::delta_llm_policy {
 namespace {
 
 struct DeltaOptions {
@@ -169,4 +169,4 @@ const RegisterPolicy registered(
      make});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::delta_llm_policy

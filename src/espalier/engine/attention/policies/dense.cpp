@@ -1,7 +1,7 @@
 // Every query sees every earlier key. Where the model itself has a window, what it has left behind is freed.
 #include "espalier/engine/attention/policy.h"
 
-namespace espalier {
+namespace espalier::dense_policy {
 namespace {
 
 class Dense : public AttentionPolicy {
@@ -30,4 +30,4 @@ const RegisterPolicy registered({"dense", "Dense attention", 2017, "every key is
                                  [](const PolicyContext& c) -> std::unique_ptr<AttentionPolicy> { return std::make_unique<Dense>(c.layers); }});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::dense_policy

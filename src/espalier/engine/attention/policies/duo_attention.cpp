@@ -8,7 +8,7 @@
 #include "espalier/engine/attention/policies/duo_gates.h"
 #include "espalier/engine/attention/policy.h"
 
-namespace espalier {
+namespace espalier::duo_attention_policy {
 namespace {
 
 constexpr int64_t kSink = 64, kRecent = 256;  // of the paper's runs
@@ -81,4 +81,4 @@ const RegisterPolicy registered(
      make});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::duo_attention_policy

@@ -3,7 +3,7 @@
 // far and, for each KV head, over the query heads of its group.
 #include "espalier/engine/attention/policies/evicting.h"
 
-namespace espalier {
+namespace espalier::h2o_policy {
 namespace {
 
 class HeavyHitters : public EvictingPolicy {
@@ -30,4 +30,4 @@ const RegisterPolicy registered({"h2o", "H2O", 2023, "the tokens that got the mo
                                  }});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::h2o_policy

@@ -16,7 +16,7 @@
 #include "espalier/engine/attention/row_gather.h"
 #include "espalier/engine/simd.h"
 
-namespace espalier {
+namespace espalier::hip_policy {
 namespace {
 
 constexpr int64_t kMostLayers = 1000;
@@ -293,4 +293,4 @@ const RegisterPolicy registered(
      make});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::hip_policy

@@ -169,7 +169,7 @@ std::pair<int64_t, int64_t> chunk_and_attention(const PolicyContext& c) {
   return {chunk, attention};
 }
 
-std::unique_ptr<AttentionPolicy> make(const PolicyContext& c) {
+std::unique_ptr<AttentionPolicy> make_longheads(const PolicyContext& c) {
   const auto turns = [](const AttentionLayer& layer) { return !layer.inverse_frequency.empty(); };
   if (std::none_of(c.layers.begin(), c.layers.end(), turns)) c.fail("model", "rotary positions", "none in any layer");
   const auto [chunk, attention] = chunk_and_attention(c);
@@ -181,7 +181,7 @@ std::unique_ptr<AttentionPolicy> make(const PolicyContext& c) {
   return std::make_unique<LongHeads>(c.layers, c.codec, options);
 }
 
-const RegisterPolicy registered(
+const RegisterPolicy longheads(
     {"28-longheads", "LongHeads", 2024, "each head sees a few chunks side by side, at positions that the model was made for",
      {{"attention", "int", "", "4 chunks … context", "tokens that a query sees, a multiple of chunk; default 4096, or the context"},
       {"chunk", "int", "", "1 … context", "tokens of a chunk; default a sixteenth of attention, at most 256"},
@@ -189,7 +189,7 @@ const RegisterPolicy registered(
       {"per", "text", "head", "head, group", "chunks for each query head, or the same for those of a KV head"},
       {"rank", "text", "best", "best, random", "which chunks besides those that are always taken; random is a control"},
       {"allow_extrapolation", "int", "0", "0, 1", "1: attention may exceed the model's context"}},
-     make});
+     make_longheads});
 
 }  // namespace
 }  // namespace espalier

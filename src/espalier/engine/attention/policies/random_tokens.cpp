@@ -3,7 +3,7 @@
 #include "espalier/core/rng.h"
 #include "espalier/engine/attention/policies/evicting.h"
 
-namespace espalier {
+namespace espalier::random_tokens_policy {
 namespace {
 
 class RandomTokens : public EvictingPolicy {
@@ -48,4 +48,4 @@ const RegisterPolicy registered({"random-tokens", "Random tokens", 0, "random to
                                  }});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::random_tokens_policy

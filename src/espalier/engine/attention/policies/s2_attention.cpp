@@ -11,7 +11,7 @@
 #include "espalier/engine/attention/policies/s2_pattern.h"
 #include "espalier/engine/attention/policy.h"
 
-namespace espalier {
+namespace espalier::s2_attention_policy {
 namespace {
 
 struct SparseLayer {
@@ -173,4 +173,4 @@ const RegisterPolicy registered(
      make});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::s2_attention_policy

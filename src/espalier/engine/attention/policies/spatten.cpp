@@ -13,7 +13,7 @@
 #include "espalier/engine/attention/policies/cascade.h"
 #include "espalier/engine/attention/policy.h"
 
-namespace espalier {
+namespace espalier::spatten_policy {
 namespace {
 
 struct SpattenOptions {
@@ -318,4 +318,4 @@ const RegisterPolicy registered(
      make});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::spatten_policy

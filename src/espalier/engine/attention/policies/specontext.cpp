@@ -264,7 +264,7 @@ std::unique_ptr<RetrievalRows> head_of(const PolicyContext& c) {
   return std::make_unique<RetrievalHead>(std::move(weights), layer, c.capacity);
 }
 
-std::unique_ptr<AttentionPolicy> make(const PolicyContext& c) {
+std::unique_ptr<AttentionPolicy> make_specontext(const PolicyContext& c) {
   SpeContextOptions options;
   options.budget = c.tokens("budget", 1);
   options.one_set = c.choice("sets", {"kv-head", "all"}) == 1;
@@ -288,7 +288,7 @@ std::unique_ptr<AttentionPolicy> make(const PolicyContext& c) {
   return std::make_unique<SpeContext>(c.layers, c.codec, c.capacity, std::move(head), std::move(options));
 }
 
-const RegisterPolicy registered(
+const RegisterPolicy specontext(
     {"05-specontext", "SpeContext", 2025, "a small retrieval head chooses the tokens of a decoding step for all layers before they run",
      {{"budget", "int", "2048", "1 … context", "tokens that a KV head sees of a step's past"},
       {"head", "text", "auto", "auto, layer0, a file", "the retrieval head: retrieval-head.safetensors beside the model, else the model's first layer"},
@@ -298,7 +298,7 @@ const RegisterPolicy registered(
       {"slow_layers", "int", "0", "0 … layers", "instead of memory: so many last layers are in slow memory from the start"},
       {"slow_dir", "text", "", "a directory", "slow memory is an unnamed file there instead of memory; it is gone when the sequence ends"},
       {"prompt", "int", "", "1 … context", "tokens of the prompt; by default whatever comes in forwards of several tokens"}},
-     make});
+     make_specontext});
 
 }  // namespace
 }  // namespace espalier

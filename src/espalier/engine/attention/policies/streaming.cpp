@@ -7,7 +7,7 @@
 #include "espalier/core/error.h"
 #include "espalier/engine/attention/policy.h"
 
-namespace espalier {
+namespace espalier::streaming_policy {
 namespace {
 
 class Streaming : public AttentionPolicy {
@@ -59,4 +59,4 @@ const RegisterPolicy registered({"streaming", "StreamingLLM", 2023, "the first t
                                  make});
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::streaming_policy
