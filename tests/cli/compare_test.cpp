@@ -13,8 +13,6 @@
 namespace espalier::test {
 namespace {
 
-constexpr const char* kModel = "espalier-tiny";
-
 TEST(Compare, DenseComesFirstAndEveryMethodRunsAtEverySparsity) {
   TempDir dir;
   const std::string out = (dir / "cmp").string();

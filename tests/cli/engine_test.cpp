@@ -8,13 +8,6 @@
 namespace espalier::test {
 namespace {
 
-constexpr const char* kModel = "espalier-tiny";
-
-Json json_of(const ProgramEnd& end) {
-  EXPECT_EQ(end.exit_code, 0) << end.err;
-  return end.exit_code == 0 ? Json::parse(end.out) : Json();
-}
-
 // A variable of the environment for as long as this lives.
 struct Environment {
   Environment(const char* name, const std::string& value) : name_(name) { ::setenv(name, value.c_str(), 1); }

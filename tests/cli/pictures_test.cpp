@@ -27,11 +27,6 @@ struct PictureFiles {
   }
 };
 
-Json json_of(const ProgramEnd& end) {
-  EXPECT_EQ(end.exit_code, 0) << end.err;
-  return Json::parse(end.out);
-}
-
 TEST(Pictures, EvalReportsAccuracyAndDifferences) {
   const PictureFiles files;
   const Json result = json_of(

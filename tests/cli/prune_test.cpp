@@ -11,18 +11,11 @@
 namespace espalier::test {
 namespace {
 
-constexpr const char* kModel = "espalier-tiny";
-
 std::string hash_of_weights(const std::filesystem::path& model) { return sha256_of_file(model / "model.safetensors"); }
 
 std::filesystem::path copy_of_model(const TempDir& dir, const std::string& name) {
   std::filesystem::copy(assets_dir() / "models" / kModel, dir / name);
   return dir / name;
-}
-
-Json json_of(const ProgramEnd& end) {
-  EXPECT_EQ(end.exit_code, 0) << end.err;
-  return Json::parse(end.out);
 }
 
 TEST(Prune, WritesASmallerModelThatEvaluatesAndSaysWhatItDid) {

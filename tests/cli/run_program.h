@@ -10,18 +10,21 @@
 #include <vector>
 
 #include "espalier/core/file.h"
+#include "espalier/core/json.h"
 #include "tests/support.h"
 
 extern char** environ;
 
 namespace espalier::test {
 
+inline constexpr const char* kModel = "espalier-tiny";  // comes with the program
+
 struct ProgramEnd {
   int exit_code = -1;  // negative: the signal that killed it
   std::string out, err;
 };
 
-inline std::string program_path() { return std::string(ESPALIER_BINARY_DIR) + "/bin/espalier"; }
+inline std::string program_path() { return ESPALIER_BINARY_DIR "/bin/espalier"; }
 
 // Runs command[0] with the rest as its arguments; stdout goes to out_target when given ("/dev/full").
 inline ProgramEnd run_command(std::vector<std::string> command, const std::string& out_target = "") {
@@ -65,6 +68,11 @@ inline pid_t start_espalier(std::vector<std::string> arguments, const std::files
 inline ProgramEnd espalier(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), program_path());
   return run_command(std::move(arguments));
+}
+
+inline Json json_of(const ProgramEnd& end) {
+  EXPECT_EQ(end.exit_code, 0) << end.err;
+  return end.exit_code == 0 ? Json::parse(end.out) : Json();
 }
 
 }  // namespace espalier::test

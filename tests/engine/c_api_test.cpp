@@ -7,7 +7,7 @@
 
 #include "tests/support.h"
 
-namespace espalier {
+namespace espalier::c_api_test {
 namespace {
 
 struct FreeModel {
@@ -147,4 +147,4 @@ TEST(CApi, SeveralThreadsShareAModel) {
 }
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::c_api_test

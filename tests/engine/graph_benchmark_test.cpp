@@ -5,7 +5,7 @@
 #include "tests/families/vision_models.h"
 #include "tests/support.h"
 
-namespace espalier {
+namespace espalier::graph_benchmark_test {
 namespace {
 
 BenchRequest request_for(const std::filesystem::path& model) {
@@ -62,4 +62,4 @@ TEST(GraphBenchmark, IdsAreWithinTheVocabulary) {
 }
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::graph_benchmark_test

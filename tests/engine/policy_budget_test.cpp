@@ -5,7 +5,7 @@
 #include "espalier/engine/policy_measure.h"
 #include "tests/support.h"
 
-namespace espalier::test {
+namespace espalier::test::policy_budget_test {
 namespace {
 
 constexpr const char* kModel = "espalier-tiny";  // 6 layers of 4 KV heads, context 256
@@ -64,4 +64,4 @@ TEST(PolicyBudget, SaysWhatABudgetCannotBe) {
 }
 
 }  // namespace
-}  // namespace espalier::test
+}  // namespace espalier::test::policy_budget_test

@@ -7,7 +7,7 @@
 #include "tests/http_client.h"
 #include "tests/support.h"
 
-namespace espalier {
+namespace espalier::server_test {
 namespace {
 
 using test::http_ask;
@@ -432,4 +432,4 @@ TEST_F(ServerTest, ManyClientsAtOnce) {
 }
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::server_test

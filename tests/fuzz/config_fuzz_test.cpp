@@ -8,7 +8,7 @@
 namespace espalier::fuzz {
 namespace {
 
-bool run(const std::string& text) { return fuzz_config(reinterpret_cast<const uint8_t*>(text.data()), text.size()); }
+bool accepts(const std::string& text) { return fuzz_config(reinterpret_cast<const uint8_t*>(text.data()), text.size()); }
 
 std::vector<Json> seed_configs() {
   std::vector<Json> configs;
@@ -20,12 +20,12 @@ TEST(ConfigFuzz, BytesAtRandom) {
   std::vector<std::string> seeds;
   for (const auto& config : seed_configs()) seeds.push_back(config.dump());
   keep_seeds(seeds);
-  for (const auto& seed : seeds) EXPECT_TRUE(run(seed)) << seed;
+  for (const auto& seed : seeds) EXPECT_TRUE(accepts(seed)) << seed;
   Rng rng(1, "config bytes");
   int accepted = 0;
   for (int i = 0; i < 6000; ++i) {
     const std::string text = damaged(seeds, rng);
-    ASSERT_NO_THROW(accepted += run(text)) << text;
+    ASSERT_NO_THROW(accepted += accepts(text)) << text;
   }
   EXPECT_GT(accepted, 0);
   EXPECT_LT(accepted, 5000);
@@ -81,7 +81,7 @@ TEST(ConfigFuzz, OneValueOfEachKeyReplaced) {
       for (const Json& value : values) {
         Json changed = config;
         changed[key] = value;
-        ASSERT_NO_THROW(run(changed.dump()) ? ++accepted : ++refused) << changed.dump();
+        ASSERT_NO_THROW(accepts(changed.dump()) ? ++accepted : ++refused) << changed.dump();
       }
   }
   EXPECT_GT(accepted, 500);

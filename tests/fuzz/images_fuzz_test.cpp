@@ -9,13 +9,13 @@
 namespace espalier::fuzz {
 namespace {
 
-std::string fixture(const std::string& name) {
+std::string picture_fixture(const std::string& name) {
   return read_file(std::filesystem::path(ESPALIER_SOURCE_DIR) / "tests/io/data/images" / name, 1u << 20);
 }
 
 std::vector<std::string> fixtures(const std::vector<std::string>& names) {
   std::vector<std::string> seeds;
-  for (const auto& name : names) seeds.push_back(fixture(name));
+  for (const auto& name : names) seeds.push_back(picture_fixture(name));
   return seeds;
 }
 

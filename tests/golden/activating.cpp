@@ -5,7 +5,7 @@
 #include "espalier/lab/torch.h"
 #include "runner.h"
 
-namespace espalier::golden {
+namespace espalier::golden::activating_cases {
 namespace {
 
 LayerTensors numbered(const Case& c, const std::string& prefix) {
@@ -82,4 +82,4 @@ const Register kRegister("41-activating-while-pruning", {{"round_*", round},
                                                          {"conv_map_rate", conv_map}});
 
 }  // namespace
-}  // namespace espalier::golden
+}  // namespace espalier::golden::activating_cases

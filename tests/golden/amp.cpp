@@ -4,7 +4,7 @@
 #include "espalier/lab/torch.h"
 #include "runner.h"
 
-namespace espalier::golden {
+namespace espalier::golden::amp_cases {
 namespace {
 
 at::Tensor head_scores(const Case& c, const std::string& attention_out) {
@@ -69,4 +69,4 @@ const Register kRegister("03-amp", {{"heads_and_neurons", heads_and_neurons},
                                     {"gqa_group_sum", gqa_group_sum}});
 
 }  // namespace
-}  // namespace espalier::golden
+}  // namespace espalier::golden::amp_cases

@@ -10,7 +10,7 @@
 #include "espalier/lab/torch.h"
 #include "runner.h"
 
-namespace espalier::golden {
+namespace espalier::golden::baselines_llm_cases {
 namespace {
 
 constexpr NOfM kTwoOfFour{2, 4};
@@ -105,4 +105,4 @@ const Register kRegister("00-baselines-llm", {{"magnitude", magnitude},
                                               {"slicegpt_projection", slicegpt_projection}});
 
 }  // namespace
-}  // namespace espalier::golden
+}  // namespace espalier::golden::baselines_llm_cases

@@ -3,7 +3,7 @@
 #include "espalier/lab/torch.h"
 #include "runner.h"
 
-namespace espalier::golden {
+namespace espalier::golden::beta_rank_cases {
 namespace {
 
 Tensors scores(const Case& c) {
@@ -28,4 +28,4 @@ Tensors stability(const Case& c) {
 const Register kRegister("30-beta-rank", {{"pad1", scores}, {"stride2", scores}, {"pointwise", scores}, {"stability_fraction", stability}});
 
 }  // namespace
-}  // namespace espalier::golden
+}  // namespace espalier::golden::beta_rank_cases

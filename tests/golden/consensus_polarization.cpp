@@ -2,7 +2,7 @@
 #include "espalier/lab/torch.h"
 #include "runner.h"
 
-namespace espalier::golden {
+namespace espalier::golden::consensus_polarization_cases {
 namespace {
 
 at::Tensor doubles(const Case& c, const char* name) { return c.input(name).to(at::kDouble); }
@@ -59,4 +59,4 @@ const Register kRegister("25-consensus-polarization", {{"gate_forward", forward}
                                                        {"straight_through", straight_through}});
 
 }  // namespace
-}  // namespace espalier::golden
+}  // namespace espalier::golden::consensus_polarization_cases

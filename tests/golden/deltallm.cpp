@@ -7,7 +7,7 @@
 #include "espalier/lab/torch.h"
 #include "runner.h"
 
-namespace espalier::golden {
+namespace espalier::golden::deltallm_cases {
 namespace {
 
 constexpr int64_t kPage = 32;
@@ -84,4 +84,4 @@ Tensors decode(const Case& c) {
 const Register kRegister("22-deltallm", {{"gqa_prefill", prefill}, {"tie_at_threshold", prefill}, {"threshold_zero_is_exact", prefill}, {"decode", decode}});
 
 }  // namespace
-}  // namespace espalier::golden
+}  // namespace espalier::golden::deltallm_cases

@@ -4,7 +4,7 @@
 #include "espalier/lab/torch.h"
 #include "runner.h"
 
-namespace espalier::golden {
+namespace espalier::golden::dimap_cases {
 namespace {
 
 Tensors module(const Case& c) {
@@ -25,4 +25,4 @@ Tensors module(const Case& c) {
 const Register kRegister("43-dimap", {{"two_layers_half", module}, {"three_layers_scale", module}, {"zeros_and_ties", module}, {"ratio_zero", module}});
 
 }  // namespace
-}  // namespace espalier::golden
+}  // namespace espalier::golden::dimap_cases

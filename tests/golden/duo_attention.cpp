@@ -12,7 +12,7 @@
 #include "espalier/lab/training/duo_gates.h"
 #include "runner.h"
 
-namespace espalier::golden {
+namespace espalier::golden::duo_attention_cases {
 namespace {
 
 Tensors train_blend(const Case& c) {
@@ -91,4 +91,4 @@ const Register kRegister("19-duoattention", {{"train_blend", train_blend},
                                              {"loss_and_lr", loss_and_lr}});
 
 }  // namespace
-}  // namespace espalier::golden
+}  // namespace espalier::golden::duo_attention_cases

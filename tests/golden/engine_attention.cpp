@@ -8,7 +8,7 @@ namespace espalier::golden {
 namespace {
 
 // [heads, tokens, size] → [tokens, heads · size]
-at::Tensor rows_of(const at::Tensor& x) { return x.to(at::kFloat).transpose(0, 1).flatten(1).contiguous(); }
+at::Tensor token_rows(const at::Tensor& x) { return x.to(at::kFloat).transpose(0, 1).flatten(1).contiguous(); }
 
 }  // namespace
 
@@ -17,7 +17,7 @@ EngineRun run_engine(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
   AttentionLayer layer;
   layer.heads = q.size(0), layer.kv_heads = k.size(0), layer.head_size = q.size(2);
   layer.scale = 1 / std::sqrt(static_cast<double>(layer.head_size));
-  const at::Tensor q_rows = rows_of(q), k_rows = rows_of(k), v_rows = rows_of(v);
+  const at::Tensor q_rows = token_rows(q), k_rows = token_rows(k), v_rows = token_rows(v);
   at::Tensor out = at::zeros_like(q_rows);
   EngineRun run;
   run.sequence = std::make_unique<AttentionSequence>(std::make_shared<const std::vector<AttentionLayer>>(1, layer), request, q.size(1));

@@ -3,7 +3,7 @@
 #include "espalier/lab/torch.h"
 #include "runner.h"
 
-namespace espalier::golden {
+namespace espalier::golden::finercut_cases {
 namespace {
 
 // h <- h + tanh(h W_k) for every k that is not removed; logits = h U.
@@ -83,4 +83,4 @@ const Register kRegister("26-finercut", {{"distances", distances},
                                          {"one_shot_js", one_shot}});
 
 }  // namespace
-}  // namespace espalier::golden
+}  // namespace espalier::golden::finercut_cases

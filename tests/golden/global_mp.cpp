@@ -5,7 +5,7 @@
 #include "espalier/lab/training/density_schedule.h"
 #include "runner.h"
 
-namespace espalier::golden {
+namespace espalier::golden::global_mp_cases {
 namespace {
 
 // W0, W1, … as far as they go.
@@ -101,4 +101,4 @@ const Register kRegister("24-global-mp", {{"global_s50", one_ranking},
                                           {"gradual_cubic", gradual_cubic}});
 
 }  // namespace
-}  // namespace espalier::golden
+}  // namespace espalier::golden::global_mp_cases

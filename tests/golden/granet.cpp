@@ -8,7 +8,7 @@
 #include "espalier/lab/training/regrowth.h"
 #include "runner.h"
 
-namespace espalier::golden {
+namespace espalier::golden::granet_cases {
 namespace {
 
 std::vector<int64_t> integers(const at::Tensor& tensor) {
@@ -96,4 +96,4 @@ const Register kRegister("15-granet", {{"schedule", schedule},
                                        {"dense_zero_gradient", one_swap}});
 
 }  // namespace
-}  // namespace espalier::golden
+}  // namespace espalier::golden::granet_cases

@@ -1,6 +1,6 @@
 #include "attention_case.h"
 
-namespace espalier::golden {
+namespace espalier::golden::hip_cases {
 namespace {
 
 Tensors run(const Case& c) {
@@ -34,4 +34,4 @@ Tensors run(const Case& c) {
 const Register kRegister("29-hip", {{"prefill_*", run}, {"decode_*", run}, {"all_keys_equal", run}});
 
 }  // namespace
-}  // namespace espalier::golden
+}  // namespace espalier::golden::hip_cases

@@ -9,7 +9,7 @@
 #include "espalier/lab/training/training_task.h"
 #include "runner.h"
 
-namespace espalier::golden {
+namespace espalier::golden::imp_rewind_cases {
 namespace {
 
 // Removes the share of what is alive; returns how many.
@@ -165,4 +165,4 @@ const Register kRegister("18-imp-rewind", {{"two_rounds", two_rounds},
                                            {"data_order_stability", two_orders}});
 
 }  // namespace
-}  // namespace espalier::golden
+}  // namespace espalier::golden::imp_rewind_cases

@@ -5,7 +5,7 @@
 #include "espalier/lab/torch.h"
 #include "runner.h"
 
-namespace espalier::golden {
+namespace espalier::golden::journey_matters_cases {
 namespace {
 
 DensityShape shape_of(const Case& c) { return density_shape(c.where(), c.text_or("shape", "geometric")); }
@@ -81,4 +81,4 @@ const Register kRegister("44-journey-matters", {{"phases_*", phases},
                                                 {"zero_sparsity", phases}});
 
 }  // namespace
-}  // namespace espalier::golden
+}  // namespace espalier::golden::journey_matters_cases

@@ -1,7 +1,7 @@
 #include "attention_case.h"
 #include "espalier/engine/attention/policies/longheads.h"
 
-namespace espalier::golden {
+namespace espalier::golden::longheads_cases {
 namespace {
 
 AttentionRequest request(const Case& c, int64_t chunks) {
@@ -54,4 +54,4 @@ Tensors attend(const Case& c) {
 const Register kRegister("28-longheads", {{"chunk_representation*", representation}, {"select_and_attend*", attend}, {"gqa_*", attend}, {"short_*", attend}});
 
 }  // namespace
-}  // namespace espalier::golden
+}  // namespace espalier::golden::longheads_cases

@@ -3,7 +3,7 @@
 #include "espalier/lab/torch.h"
 #include "runner.h"
 
-namespace espalier::golden {
+namespace espalier::golden::masksparsity_cases {
 namespace {
 
 Tensors penalties(const Case& c) {
@@ -40,4 +40,4 @@ const Register kRegister("33-masksparsity", {{"threshold_and_masked_l1", penalti
                                              {"residual_vote", vote}});
 
 }  // namespace
-}  // namespace espalier::golden
+}  // namespace espalier::golden::masksparsity_cases

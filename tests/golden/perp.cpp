@@ -3,7 +3,7 @@
 #include "espalier/lab/torch.h"
 #include "runner.h"
 
-namespace espalier::golden {
+namespace espalier::golden::perp_cases {
 namespace {
 
 at::Tensor doubles(const Case& c, const char* name) { return c.input(name).to(at::kDouble); }
@@ -58,4 +58,4 @@ const Register kRegister("23-perp", {{"mask_lora", mask_lora},
                                      {"reconstruction_and_counts", reconstruction}});
 
 }  // namespace
-}  // namespace espalier::golden
+}  // namespace espalier::golden::perp_cases

@@ -4,7 +4,7 @@
 #include "espalier/lab/torch.h"
 #include "runner.h"
 
-namespace espalier::golden {
+namespace espalier::golden::pq_index_sap_cases {
 namespace {
 
 std::vector<double> list_of(const Case& c, const std::string& key) {
@@ -106,4 +106,4 @@ const Register kRegister("42-pq-index-sap", {{"index_pairs", index_pairs},
                                              {"ties", layer_scope}});
 
 }  // namespace
-}  // namespace espalier::golden
+}  // namespace espalier::golden::pq_index_sap_cases

@@ -5,7 +5,7 @@
 #include "espalier/lab/torch.h"
 #include "runner.h"
 
-namespace espalier::golden {
+namespace espalier::golden::precropping_cases {
 namespace {
 
 template <typename T>
@@ -72,4 +72,4 @@ Tensors synflow(const Case& c) {
 const Register kRegister("35-precropping", {{"density_*", densities}, {"channels*", channels}, {"synflow_*", synflow}});
 
 }  // namespace
-}  // namespace espalier::golden
+}  // namespace espalier::golden::precropping_cases

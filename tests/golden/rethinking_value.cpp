@@ -8,7 +8,7 @@
 #include "espalier/structure/surgery.h"
 #include "runner.h"
 
-namespace espalier::golden {
+namespace espalier::golden::rethinking_value_cases {
 namespace {
 
 std::vector<std::vector<int64_t>> rows_of(const at::Tensor& table) {
@@ -163,4 +163,4 @@ const Register kRegister("16-rethinking-value", {{"budgets", budgets},
                                                  {"verdict", verdict}});
 
 }  // namespace
-}  // namespace espalier::golden
+}  // namespace espalier::golden::rethinking_value_cases

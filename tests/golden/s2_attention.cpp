@@ -2,7 +2,7 @@
 #include "espalier/engine/attention/block_attention.h"
 #include "espalier/engine/attention/policies/s2_pattern.h"
 
-namespace espalier::golden {
+namespace espalier::golden::s2_attention_cases {
 namespace {
 
 at::Tensor truth(bool value) { return at::full({1}, value, at::kBool); }
@@ -89,4 +89,4 @@ Tensors merge(const Case& c) {
 const Register kRegister("36-s2-attention", {{"gqa_attention*", attend}, {"patterns", patterns}, {"kv_efficiency_check", efficiency}, {"merge_partitions*", merge}});
 
 }  // namespace
-}  // namespace espalier::golden
+}  // namespace espalier::golden::s2_attention_cases

@@ -6,7 +6,7 @@
 #include "runner.h"
 #include "spa_graph.h"
 
-namespace espalier::golden {
+namespace espalier::golden::spa_cases {
 namespace {
 
 at::Tensor integers(const std::vector<int32_t>& values) {
@@ -60,4 +60,4 @@ const Register kRegister("08-spa",
                          {{"group_*", groups}, {"importance_*", groups}, {"ranking_*", groups}, {"obspa_*", obspa}});
 
 }  // namespace
-}  // namespace espalier::golden
+}  // namespace espalier::golden::spa_cases

@@ -10,7 +10,7 @@
 #include "espalier/lab/torch.h"
 #include "runner.h"
 
-namespace espalier::golden {
+namespace espalier::golden::spatten_cases {
 namespace {
 
 using Ids = std::vector<int32_t>;
@@ -133,4 +133,4 @@ const Register kRegister("02-spatten", {{"two_layer_cascade", two_layer_cascade}
                                         {"decode_step", decode_step}});
 
 }  // namespace
-}  // namespace espalier::golden
+}  // namespace espalier::golden::spatten_cases

@@ -3,7 +3,7 @@
 #include "attention_case.h"
 #include "espalier/engine/attention/memory_plan.h"
 
-namespace espalier::golden {
+namespace espalier::golden::specontext_cases {
 namespace {
 
 at::Tensor doubles(const std::vector<double>& values, at::IntArrayRef shape) { return at::tensor(values, at::kDouble).reshape(shape); }
@@ -102,4 +102,4 @@ const Register kRegister("05-specontext",
                          {{"gqa_*", group_topk}, {"mha_ties", ties}, {"elastic_*", elastic}, {"memory_*", planner}});
 
 }  // namespace
-}  // namespace espalier::golden
+}  // namespace espalier::golden::specontext_cases

@@ -9,7 +9,7 @@
 #include "tests/io/safetensors_bytes.h"
 #include "tests/support.h"
 
-namespace espalier {
+namespace espalier::safetensors_test {
 namespace {
 
 using test::put_bytes;
@@ -202,4 +202,4 @@ TEST(Safetensors, OpeningALargeCheckpointIsFastAndTouchesNoData) {
 }
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::safetensors_test

@@ -10,7 +10,7 @@
 #include "tests/engine/attention/oracle.h"
 #include "tests/support.h"
 
-namespace espalier {
+namespace espalier::delta_llm_test {
 namespace {
 
 std::vector<float> random_keys(int64_t tokens, int64_t channels, uint64_t seed) {
@@ -254,4 +254,4 @@ TEST(DeltaLlm, RefusesOptionsThatDoNotFit) {
 }
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::delta_llm_test

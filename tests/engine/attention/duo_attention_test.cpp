@@ -6,7 +6,7 @@
 #include "tests/engine/attention/oracle.h"
 #include "tests/support.h"
 
-namespace espalier {
+namespace espalier::duo_attention_test {
 namespace {
 
 class DuoAttentionTest : public ::testing::Test {
@@ -135,4 +135,4 @@ TEST_F(DuoAttentionTest, RefusesOptionsThatDoNotFit) {
 }
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::duo_attention_test

@@ -7,7 +7,7 @@
 
 #include "tests/engine/attention/recorder.h"
 
-namespace espalier {
+namespace espalier::longheads_test {
 namespace {
 
 using Row = std::vector<double>;
@@ -237,4 +237,4 @@ TEST(LongHeads, RefusesOptionsThatDoNotFit) {
 }
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::longheads_test

@@ -11,7 +11,7 @@
 #include "tests/engine/attention/oracle.h"
 #include "tests/support.h"
 
-namespace espalier {
+namespace espalier::spatten_test {
 namespace {
 
 AttentionRequest request(std::map<std::string, std::string> options) {
@@ -288,4 +288,4 @@ TEST(Spatten, RefusesOptionsThatDoNotFit) {
 }
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::spatten_test

@@ -11,7 +11,7 @@
 #include "tests/families/onnx/export_cases.h"
 #include "tests/support.h"
 
-namespace espalier {
+namespace espalier::export_source_test {
 namespace {
 
 using test::List;
@@ -327,4 +327,4 @@ TEST(OnnxExportSource, TheFileItselfMayBeReplaced) {
 }
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::export_source_test

@@ -8,7 +8,7 @@
 #include "espalier/lab/torch.h"
 #include "tests/support.h"
 
-namespace espalier {
+namespace espalier::module_ranking_test {
 namespace {
 
 at::Tensor wave(int64_t rows, int64_t columns, double step) { return at::sin(at::arange(rows * columns, at::kFloat) * step).view({rows, columns}); }
@@ -69,4 +69,4 @@ TEST(ModuleRanking, RefusesWhatHasNoRank) {
 }
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::module_ranking_test

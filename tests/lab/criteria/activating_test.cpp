@@ -1,13 +1,13 @@
 #include "espalier/lab/criteria/activating.h"
 
 #include "espalier/lab/torch.h"
+#include "tests/lab/criteria/small_tensors.h"
 #include "tests/support.h"
 
 namespace espalier {
 namespace {
 
-at::Tensor flags(const std::vector<int>& values) { return at::tensor(values, at::kInt).to(at::kBool); }
-at::Tensor numbers(const std::vector<double>& values) { return at::tensor(values, at::kDouble); }
+using test::flags, test::numbers;
 
 struct Removal {
   int64_t count;

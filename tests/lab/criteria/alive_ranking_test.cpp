@@ -1,13 +1,13 @@
 #include "espalier/lab/criteria/alive_ranking.h"
 
 #include "espalier/lab/torch.h"
+#include "tests/lab/criteria/small_tensors.h"
 #include "tests/support.h"
 
 namespace espalier {
 namespace {
 
-at::Tensor flags(const std::vector<int>& values) { return at::tensor(values, at::kInt).to(at::kBool); }
-at::Tensor numbers(const std::vector<double>& values) { return at::tensor(values, at::kDouble); }
+using test::flags, test::numbers;
 
 TEST(AliveRanking, RemovesTheLowestOfAllTensorsTogether) {
   const LayerTensors scores{numbers({3, 0, 1, 2}), numbers({1, 5, 0, 1})};

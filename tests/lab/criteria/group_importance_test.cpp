@@ -9,7 +9,7 @@
 #include "tests/structure/test_networks.h"
 #include "tests/support.h"
 
-namespace espalier {
+namespace espalier::group_importance_test {
 namespace {
 
 using Doubles = std::vector<double>;
@@ -87,4 +87,4 @@ TEST(GroupImportance, RemovalsLeaveEveryDimItsChannels) {
 }
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::group_importance_test

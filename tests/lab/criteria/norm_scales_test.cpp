@@ -3,13 +3,14 @@
 #include <gtest/gtest.h>
 
 #include "espalier/lab/torch.h"
+#include "tests/lab/criteria/small_tensors.h"
 #include "tests/support.h"
 
 namespace espalier {
 namespace {
 
 at::Tensor floats(const std::vector<double>& values) { return at::tensor(values, at::kFloat); }
-at::Tensor flags(const std::vector<int64_t>& values) { return at::tensor(values, at::kLong).to(at::kBool); }
+using test::flags;
 
 TEST(NormScales, PenaltiesByHand) {
   const at::Tensor gamma = floats({0, 0.5, -0.25, 1e-5});

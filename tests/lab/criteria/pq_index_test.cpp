@@ -3,12 +3,13 @@
 #include <chrono>
 
 #include "espalier/lab/torch.h"
+#include "tests/lab/criteria/small_tensors.h"
 #include "tests/support.h"
 
 namespace espalier {
 namespace {
 
-at::Tensor numbers(const std::vector<double>& values) { return at::tensor(values, at::kDouble); }
+using test::numbers;
 
 TEST(PqIndex, FollowsItsFormula) {
   // p 1, q 2: 1 - 4^(-1/2) · (1 + 2 + 2 + 4) / 5

@@ -11,7 +11,7 @@
 #include "tests/structure/random_cuts.h"
 #include "tests/support.h"
 
-namespace espalier {
+namespace espalier::vision_families_cut_test {
 namespace {
 
 at::Tensor run(const Graph& graph) {
@@ -146,4 +146,4 @@ INSTANTIATE_TEST_SUITE_P(Models, VisionFamilies, ::testing::ValuesIn(names()),
                          [](const auto& model) { return model.param; });
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::vision_families_cut_test

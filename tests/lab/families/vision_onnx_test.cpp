@@ -10,7 +10,7 @@
 #include "tests/structure/random_cuts.h"
 #include "tests/support.h"
 
-namespace espalier {
+namespace espalier::vision_onnx_test {
 namespace {
 
 at::Tensor run(const Graph& graph, const Shape& shape) {
@@ -62,4 +62,4 @@ INSTANTIATE_TEST_SUITE_P(Models, VisionOnnx, ::testing::ValuesIn(names()),
                          [](const auto& model) { return model.param; });
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::vision_onnx_test

@@ -6,7 +6,7 @@
 #include "espalier/lab/torch.h"
 #include "tests/graph/test_graph.h"
 
-namespace espalier {
+namespace espalier::gradients_test {
 namespace {
 
 using test::TestGraph;
@@ -196,4 +196,4 @@ INSTANTIATE_TEST_SUITE_P(Operators, Gradients, ::testing::Range(size_t{0}, cases
                          [](const auto& info) { return std::string(cases()[info.param].name); });
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::gradients_test

@@ -12,7 +12,7 @@
 #include "tests/structure/test_networks.h"
 #include "tests/support.h"
 
-namespace espalier {
+namespace espalier::vision_cut_test {
 namespace {
 
 struct NetworkCase {
@@ -155,4 +155,4 @@ TEST(VisionCutPolicy, TheInnerFactorOfASplit) {
 }
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::vision_cut_test

@@ -4,6 +4,7 @@
 #include <map>
 #include <string>
 
+#include "espalier/core/error.h"
 #include "espalier/lab/interpreter/interpreter.h"
 #include "espalier/lab/methods/job.h"
 #include "espalier/lab/torch.h"
@@ -58,6 +59,16 @@ struct PictureTrial {
   Json findings, removed;
   double reached = 0;
 };
+
+// What is said against the method; "": nothing.
+inline std::string message_of(PictureTrial& trial, const std::string& method) {
+  try {
+    trial.prune(method);
+  } catch (const UserError& error) {
+    return error.what();
+  }
+  return "";
+}
 
 // In their scale: outputs of unnormalised networks may be large.
 inline double distance(const at::Tensor& a, const at::Tensor& b) {

@@ -11,7 +11,7 @@
 #include "espalier/lab/torch.h"
 #include "tests/support.h"
 
-namespace espalier {
+namespace espalier::duo_gates_test {
 namespace {
 
 const Model& tiny() {
@@ -126,4 +126,4 @@ TEST(DuoGates, TheLossFallsAndTheModelStays) {
 }
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::duo_gates_test

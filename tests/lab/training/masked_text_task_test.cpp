@@ -14,7 +14,7 @@
 #include "tests/families/vision_models.h"
 #include "tests/support.h"
 
-namespace espalier {
+namespace espalier::masked_text_task_test {
 namespace {
 
 constexpr int64_t kVocabulary = 31, kPositions = 16;
@@ -312,4 +312,4 @@ TEST(MaskedText, GoesOnToTheSameBits) {
 }
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::masked_text_task_test

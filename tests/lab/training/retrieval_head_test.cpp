@@ -8,7 +8,7 @@
 #include "espalier/engine/text_quality.h"
 #include "tests/support.h"
 
-namespace espalier {
+namespace espalier::retrieval_head_test {
 namespace {
 
 const Model& tiny() {
@@ -79,4 +79,4 @@ TEST(CapturedAttention, OfAllTokensIsOne) {
 }
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::retrieval_head_test

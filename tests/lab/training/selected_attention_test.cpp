@@ -14,7 +14,7 @@
 #include "tests/families/tiny_models.h"
 #include "tests/support.h"
 
-namespace espalier {
+namespace espalier::selected_attention_test {
 namespace {
 
 constexpr int64_t kTokens = 40, kHeads = 4, kBlock = 4, kLocal = 2, kStride = 3;  // step 1
@@ -186,4 +186,4 @@ TEST(S2Training, MistakesAreNamed) {
 }
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::selected_attention_test

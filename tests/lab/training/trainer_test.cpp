@@ -12,7 +12,7 @@
 #include "tests/lab/training/small_classifier.h"
 #include "tests/support.h"
 
-namespace espalier {
+namespace espalier::trainer_test {
 namespace {
 
 using test::eight_pictures;
@@ -595,4 +595,4 @@ TEST(TextBatches, AreTheSameHoweverTheyAreReached) {
 }
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::trainer_test

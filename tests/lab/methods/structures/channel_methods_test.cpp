@@ -8,15 +8,6 @@
 namespace espalier {
 namespace {
 
-std::string message_of(test::PictureTrial& trial, const std::string& method) {
-  try {
-    trial.prune(method);
-  } catch (const UserError& error) {
-    return error.what();
-  }
-  return "";
-}
-
 double left(const test::PictureTrial& trial, const Model& dense, bool flops) {
   const Size now = model_size(trial.model.graph, trial.model), before = model_size(dense.graph, dense);
   return flops ? now.flops / before.flops : static_cast<double>(now.params) / static_cast<double>(before.params);

@@ -9,15 +9,6 @@
 namespace espalier {
 namespace {
 
-std::string message_of(test::PictureTrial& trial, const std::string& method) {
-  try {
-    trial.prune(method);
-  } catch (const UserError& error) {
-    return error.what();
-  }
-  return "";
-}
-
 int64_t filters(const test::PictureTrial& trial, const std::string& layer) { return trial.model.graph.parameter(layer + ".weight").shape()[0]; }
 
 TEST(BetaRankMethod, PrunesFreeLayersByOneRate) {

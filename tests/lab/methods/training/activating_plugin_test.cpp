@@ -1,6 +1,6 @@
 #include "tests/lab/methods/training/plugin_trial.h"
 
-namespace espalier {
+namespace espalier::activating_plugin_test {
 namespace {
 
 using test::PluginTrial;
@@ -57,4 +57,4 @@ TEST(ActivatingWhilePruning, RefusesWhatHasNoMeaning) {
 }
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::activating_plugin_test

@@ -1,7 +1,7 @@
 #include "espalier/lab/methods/training/granet_schedule.h"
 #include "tests/lab/methods/training/plugin_trial.h"
 
-namespace espalier {
+namespace espalier::granet_test {
 namespace {
 
 using test::PluginTrial;
@@ -148,4 +148,4 @@ TEST(GlobalMpWhileTraining, FollowsItsCubicAndKeepsAMinimum) {
 }
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::granet_test

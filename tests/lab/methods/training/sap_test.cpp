@@ -1,6 +1,6 @@
 #include "tests/lab/methods/training/plugin_trial.h"
 
-namespace espalier {
+namespace espalier::sap_test {
 namespace {
 
 using test::PluginTrial;
@@ -76,4 +76,4 @@ TEST(Sap, RefusesWhatHasNoMeaning) {
 }
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::sap_test

@@ -12,7 +12,7 @@
 #include "tests/lab/training/small_classifier.h"
 #include "tests/support.h"
 
-namespace espalier {
+namespace espalier::scale_pruning_test {
 namespace {
 
 using Source = ScalePruning::Source;
@@ -140,4 +140,4 @@ TEST(ScalePruning, MistakesAreNamed) {
 }
 
 }  // namespace
-}  // namespace espalier
+}  // namespace espalier::scale_pruning_test

@@ -14,7 +14,7 @@
 #include "tests/families/tiny_models.h"
 #include "tests/support.h"
 
-namespace espalier::test {
+namespace espalier::test::weight_layouts_test {
 namespace {
 
 // A model of the family, a tokenizer of as many tokens, and a text.
@@ -246,4 +246,4 @@ TEST(GlobalMp, WrongRequestsAreNamed) {
 }
 
 }  // namespace
-}  // namespace espalier::test
+}  // namespace espalier::test::weight_layouts_test
