@@ -95,6 +95,8 @@ void scores(const KvBlock& b, const float* q, int64_t rows, float* s) {
     int64_t slot = 0;
     for (; slot + 4 * kLanes <= b.slots && slot < b.used; slot += 4 * kLanes)
       score_tile<n, 4>(b, prepared + first * stride, stride, slot, s + first * kScoreStride, ahead);
+    for (; slot + 2 * kLanes <= b.slots && slot < b.used; slot += 2 * kLanes)
+      score_tile<n, 2>(b, prepared + first * stride, stride, slot, s + first * kScoreStride, ahead);
     for (; slot < b.used; slot += kLanes) score_tile<n, 1>(b, prepared + first * stride, stride, slot, s + first * kScoreStride, ahead);
   });
 }

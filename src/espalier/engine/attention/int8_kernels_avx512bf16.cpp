@@ -107,7 +107,7 @@ void score_tile(const KvBlock& b, const Row* rows, int64_t slot, float* s, ptrdi
 template <int n>
 void score_rows(const KvBlock& b, const Row* rows, float* s, ptrdiff_t ahead) {
   int64_t slot = 0;
-  for (; slot + 4 * kLanes <= b.slots && slot < b.used; slot += 4 * kLanes) score_tile<n, 4>(b, rows, slot, s, ahead);
+  for (; slot + 2 * kLanes <= b.slots && slot < b.used; slot += 2 * kLanes) score_tile<n, 2>(b, rows, slot, s, ahead);
   for (; slot < b.used; slot += kLanes) score_tile<n, 1>(b, rows, slot, s, ahead);
 }
 
@@ -167,15 +167,17 @@ void value_tile(const KvBlock& b, const Weights* weights, int64_t channel, float
 template <int n>
 void add_values(const KvBlock& b, const Weights* weights, float* out, ptrdiff_t ahead) {
   int64_t channel = 0;
-  for (; channel + 4 * kLanes <= b.width; channel += 4 * kLanes) value_tile<n, 4>(b, weights, channel, out, ahead);
+  for (; channel + 2 * kLanes <= b.width; channel += 2 * kLanes) value_tile<n, 2>(b, weights, channel, out, ahead);
   for (; channel < b.width; channel += kLanes) value_tile<n, 1>(b, weights, channel, out, ahead);
 }
 
-// fn<n>(first row), 2 rows at a time: their sums leave registers for four vectors, so that a page is read from its begin to its end.
+// fn(n rows, first row, fetch ahead?) with n a constant, 4 rows at a time.
 template <typename Fn>
-void by_twos(int64_t rows, const Fn& fn) {
-  for (int64_t r = 0; r < rows; r += 2) {
-    if (rows - r >= 2) fn.template operator()<2>(r);
+void by_fours(int64_t rows, const Fn& fn) {
+  for (int64_t r = 0; r < rows; r += 4) {
+    if (rows - r >= 4) fn.template operator()<4>(r);
+    if (rows - r == 3) fn.template operator()<3>(r);
+    if (rows - r == 2) fn.template operator()<2>(r);
     if (rows - r == 1) fn.template operator()<1>(r);
   }
 }
@@ -190,7 +192,7 @@ void prepare(const float* q, int64_t rows, int64_t width, std::byte* prepared) {
 
 void scores(const KvBlock& b, const float* q, int64_t rows, float* s) {
   const auto* prepared = reinterpret_cast<const std::byte*>(q);
-  by_twos(rows, [&]<int n>(int64_t first) {
+  by_fours(rows, [&]<int n>(int64_t first) {
     Row list[n];
     for (int64_t r = 0; r < n; ++r) list[r] = row_at(prepared + (first + r) * prepared_bytes(b.width), b.width);
     score_rows<n>(b, list, s + first * kScoreStride, first == 0 ? b.ahead : 0);
@@ -199,7 +201,7 @@ void scores(const KvBlock& b, const float* q, int64_t rows, float* s) {
 
 void accumulate(const KvBlock& b, float* s, int64_t rows, float* out) {
   const int64_t slots = (b.used + kLanes - 1) / kLanes * kLanes;
-  by_twos(rows, [&]<int n>(int64_t first) {
+  by_fours(rows, [&]<int n>(int64_t first) {
     Weights weights[n];
     for (int r = 0; r < n; ++r) {
       float* p = s + (first + r) * kScoreStride;
