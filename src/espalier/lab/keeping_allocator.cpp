@@ -42,11 +42,10 @@ class KeptBlocks {
     return memory;
   }
 
-  // Those that were not used for longest go first.
   void keep(const Block& block) {
     if (block.bytes > limit_) return c10::free_cpu(block.memory);
-    drop_until(limit_ - block.bytes);
     const std::lock_guard lock(mutex_);
+    drop_until(limit_ - block.bytes);
     try {
       blocks_.push_back(block);
       bytes_ += block.bytes;
@@ -56,19 +55,24 @@ class KeptBlocks {
   }
 
   // false: nothing was kept.
-  bool drop_until(size_t bytes) {
+  bool drop_all() {
     const std::lock_guard lock(mutex_);
-    auto end = blocks_.begin();
-    for (; end != blocks_.end() && bytes_ > bytes; ++end) {
-      bytes_ -= end->bytes;
-      c10::free_cpu(end->memory);
-    }
-    const bool dropped = end != blocks_.begin();
-    blocks_.erase(blocks_.begin(), end);
-    return dropped;
+    const bool some = !blocks_.empty();
+    drop_until(0);
+    return some;
   }
 
  private:
+  // Those that were not used for longest go first.
+  void drop_until(size_t bytes) {
+    auto end = blocks_.begin();
+    for (; bytes_ > bytes; ++end) {
+      bytes_ -= end->bytes;
+      c10::free_cpu(end->memory);
+    }
+    blocks_.erase(blocks_.begin(), end);
+  }
+
   const size_t limit_ = kept_limit();
   size_t bytes_ = 0;
   std::mutex mutex_;
@@ -85,7 +89,7 @@ std::byte* from_system(size_t bytes) {
   try {
     return static_cast<std::byte*>(c10::alloc_cpu(bytes));
   } catch (const std::exception&) {
-    if (!kept().drop_until(0)) throw;
+    if (!kept().drop_all()) throw;
   }
   return static_cast<std::byte*>(c10::alloc_cpu(bytes));
 }
