@@ -65,6 +65,10 @@ TEST(Verbs, ReproduceResumesOnlyAKeptRun) {
   ESP_EXPECT_MISTAKE(espalier({"reproduce", "all", "--resume"}), "--resume: needs --out");
 }
 
+TEST(Verbs, ReproduceNamesWhatCanBe) {
+  ESP_EXPECT_MISTAKE(espalier({"reproduce", "29-hippo"}), "reproduce: '29-hippo' has no reproduction (did you mean '29-hip'?)");
+}
+
 TEST(Verbs, MissingLaboratoryIsSaid) {
   ::setenv("ESPALIER_LAB", "/nowhere/lab.so", 1);
   const auto end = espalier({"methods"});

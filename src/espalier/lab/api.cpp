@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 
@@ -10,6 +11,8 @@
 #include "espalier/core/error.h"
 #include "espalier/core/file.h"
 #include "espalier/core/log.h"
+#include "espalier/core/system_id.h"
+#include "espalier/engine/statistics.h"
 #include "espalier/lab/compare.h"
 #include "espalier/lab/compare_policies.h"
 #include "espalier/lab/evaluate.h"
@@ -47,6 +50,29 @@ bool wanted(const Json& entry, const MethodsRequest& request) {
   return false;
 }
 
+struct Reproducible {
+  std::string id;
+  Reproduction (*reproduce)(ReproduceContext&);
+};
+
+// Of these methods and policies; of all that have a reproduction where none is named.
+std::vector<Reproducible> reproducible(const std::vector<std::string>& ids) {
+  std::vector<Reproducible> all, chosen;
+  std::vector<std::string> known;
+  for (const auto* method : registered_methods())
+    if (method->reproduce) all.push_back({method->id, method->reproduce});
+  for (const auto* policy : registered_policy_reproductions()) all.push_back({policy->id, policy->reproduce});
+  if (ids.empty()) return all;
+  for (const Reproducible& one : all) known.push_back(one.id);
+  for (const std::string& id : ids) {
+    const auto found = std::find_if(all.begin(), all.end(), [&](const Reproducible& one) { return answers_to(one.id, id); });
+    if (found == all.end())
+      user_error("reproduce: '{}' has no reproduction{}; these have: {}", printable(id), did_you_mean(id, known), fmt::join(known, ", "));
+    chosen.push_back(*found);
+  }
+  return chosen;
+}
+
 class Laboratory : public LabApi {
  public:
   Json methods(const MethodsRequest& request) override {
@@ -81,22 +107,7 @@ class Laboratory : public LabApi {
 
   Json reproduce(const ReproduceRequest& request) override {
     prepare(request.common);
-    struct Chosen {
-      std::string id;
-      Reproduction (*reproduce)(ReproduceContext&);
-    };
-    std::vector<Chosen> chosen;
-    const auto add_policy = [&](const PolicyReproduction& policy) { chosen.push_back({policy.id, policy.reproduce}); };
-    const auto add_method = [&](const Method& method) {
-      if (method.reproduce) chosen.push_back({method.id, method.reproduce});
-    };
-    for (const auto& id : request.ids)
-      if (const PolicyReproduction* policy = find_policy_reproduction(id)) add_policy(*policy);
-      else add_method(find_method(id));
-    if (request.ids.empty()) {
-      for (const auto* method : registered_methods()) add_method(*method);
-      for (const auto* policy : registered_policy_reproductions()) add_policy(*policy);
-    }
+    const std::vector<Reproducible> chosen = reproducible(request.ids);
     if (!request.out.empty() && std::filesystem::exists(request.out) && !request.force)
       user_error("{}: exists already; --force replaces it", request.out);
     ReproduceContext context = embedded_context(request.common.seed);
@@ -107,7 +118,7 @@ class Laboratory : public LabApi {
       inform("{}: {}", id, found.ours);
       results.push_back({{"id", id}, {"claim", found.claim}, {"ours", found.ours}, {"verdict", found.shows ? "shows" : "does not show"},
                          {"measurements", found.measurements},
-                         {"seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()}});
+                         {"seconds", seconds_since(start)}});
     }
     if (!request.out.empty()) write_file_atomically(request.out, results.dump(1) + "\n");
     return {{"reproductions", results}};
