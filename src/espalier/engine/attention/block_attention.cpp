@@ -39,6 +39,13 @@ int64_t page_to_fetch(const KvHead& head, const PageMasks& masks, int64_t next, 
   return page.alive != 0 && masks.may_read(page) ? at : -1;
 }
 
+// The softmax reads no memory: meanwhile comes what would be asked for in a hurry behind it. More at once than this is lost.
+void ask_for_values(const KvBlock& b) {
+  if (b.ahead == 0) return;
+  const int64_t bytes = std::min<int64_t>(b.value_bytes / 2, 64 * 64);
+  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(b.values + b.ahead + i, 0, 2);
+}
+
 uint64_t pairs_of(const uint64_t* masks, int64_t count) {
   uint64_t sum = 0;
   for (int64_t r = 0; r < count; ++r) sum += static_cast<uint64_t>(std::popcount(masks[r]));
@@ -124,7 +131,7 @@ BlockRows::Step BlockRows::make_step(const PageList& pages, int64_t index, int64
   const KvPage& page = head.pages[static_cast<size_t>(index)];
   const KvLayout& l = pages.cache->layout(pages.layer);
   KvBlock b;
-  b.slots = l.slots, b.width = l.width, b.used = used;
+  b.slots = l.slots, b.width = l.width, b.used = used, b.value_bytes = static_cast<int64_t>(l.slots * l.width) * 4 / codec_ops(l.codec).group;
   if (in_tiles(pages)) {
     make_tile(pages, page);
     b.keys = reinterpret_cast<const std::byte*>(key_tile_.data()), b.values = reinterpret_cast<const std::byte*>(value_tile_.data());
@@ -135,12 +142,19 @@ BlockRows::Step BlockRows::make_step(const PageList& pages, int64_t index, int64
     b.key_scales = reinterpret_cast<const float*>(page.memory + l.key_scales);
     b.value_scales = reinterpret_cast<const float*>(page.memory + l.value_scales);
   }
-  if (fetch >= 0) b.ahead = head.pages[static_cast<size_t>(fetch)].memory - page.memory;
+  if (fetch >= 0) {
+    b.ahead = head.pages[static_cast<size_t>(fetch)].memory - page.memory;
+    // Kernels fetch what they stream; a scale that is missing at the end of a tile halts everything behind it.
+    if (b.key_scales != nullptr)
+      for (int64_t i = 0; i < l.slots; i += static_cast<int64_t>(kLine))
+        for (const float* scales : {b.key_scales, b.value_scales}) __builtin_prefetch(reinterpret_cast<const std::byte*>(scales + i) + b.ahead, 0, 2);
+  }
   return {b, pages.kernels};
 }
 
 void BlockRows::take_in(const Step& step, const float* q, const uint64_t* masks) {
   step.kernels->scores(step.block, q, count_, scores_.data());
+  ask_for_values(step.block);
   take_in_scores(step, masks);
 }
 

@@ -2,7 +2,7 @@
 // their anonymous namespace, so that every level has its own code.
 //
 // V: T (vector of V::kLanes floats), kLanes, kScoreRows, kRows and kChannels (tile sizes), load, store, set1, zero, fma,
-// mul, add, sub, max, sum, largest, exp, select(bits, a, b), any_above(bits, a, b), expand2 and expand4 (of interleaved bf16 pairs, int8 quads).
+// mul, add, sub, max, sum4 (of four vectors), largest, exp, select(bits, a, b), any_above(bits, a, b), expand2 and expand4 (of interleaved bf16 pairs, int8 quads).
 #pragma once
 
 #include <immintrin.h>
@@ -93,6 +93,8 @@ template <typename V>
 void softmax_of(float* s, const uint64_t* masks, int64_t rows, int64_t used, int64_t width, float* maximum, float* sum, float* out) {
   using T = typename V::T;
   const T nothing = V::set1(-__builtin_inff());
+  T totals[kBlockRows];
+  for (int64_t r = 0; r < (rows + 3) / 4 * 4; ++r) totals[r] = V::zero();
   for (int64_t r = 0; r < rows; ++r, s += kScoreStride, out += width) {
     const uint64_t mask = masks[r];
     if (mask == 0) {
@@ -120,7 +122,12 @@ void softmax_of(float* s, const uint64_t* masks, int64_t rows, int64_t used, int
       V::store(s + j, p);
       total = V::add(total, p);
     }
-    sum[r] += V::sum(total);
+    totals[r] = total;
+  }
+  for (int64_t r = 0; r < rows; r += 4) {
+    float four[4];
+    V::sum4(totals + r, four);
+    for (int64_t i = r; i < rows && i < r + 4; ++i) sum[i] += four[i - r];
   }
 }
 

@@ -69,7 +69,7 @@ constexpr BlockKernels kTable = {nullptr, scores<Element>, softmax, accumulate<E
 
 BlockKernels with(const RoundedKernels& rounded) {
   BlockKernels table = kBlockKernelsAvx512[0];
-  table.prepare = rounded.prepare, table.scores = rounded.scores, table.accumulate = rounded.accumulate;
+  table.prepare = rounded.prepare, table.scores = rounded.scores, table.softmax = kRoughSoftmax, table.accumulate = rounded.accumulate;
   return table;
 }
 

@@ -117,15 +117,34 @@ struct Weights {
   float step;
 };
 
-void split_weights(const float* p, int64_t n, Weights* weights) {
-  const float largest = largest_magnitude(p, n);
-  weights->step = largest / 65535;
-  const __m512 inverse = _mm512_set1_ps(largest > 0 ? 65535 / largest : 0.0f);
-  for (int64_t i = 0; i < n; i += kLanes) {
-    const __m512i value = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(p + i), inverse));
-    _mm_store_si128(reinterpret_cast<__m128i*>(weights->high + i), _mm512_cvtepi32_epi8(_mm512_srli_epi32(value, 8)));
-    _mm_store_si128(reinterpret_cast<__m128i*>(weights->low + i), _mm512_cvtepi32_epi8(value));
+// The lowest bytes of 64 numbers below 256, in their order.
+__m512i packed(const __m512i (&x)[4]) {
+  const __m512i bytes = _mm512_packus_epi16(_mm512_packus_epi32(x[0], x[1]), _mm512_packus_epi32(x[2], x[3]));
+  // Packing works inside of quarters: a quarter has four numbers of each vector.
+  return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), bytes);
+}
+
+// p · scales of up to kScoreStride slots, a multiple of 16.
+void split_weights(const float* p, const float* scales, int64_t n, Weights* weights) {
+  constexpr int kVectors = kScoreStride / kLanes;
+  __m512 x[kVectors], largest = _mm512_setzero_ps();
+#pragma GCC unroll 4
+  for (int i = 0; i < kVectors; ++i) {
+    x[i] = i * kLanes < n ? _mm512_mul_ps(_mm512_loadu_ps(p + i * kLanes), _mm512_loadu_ps(scales + i * kLanes)) : _mm512_setzero_ps();
+    largest = _mm512_max_ps(largest, x[i]);
   }
+  const float top = _mm512_reduce_max_ps(largest);
+  weights->step = top * (1.0f / 65535);
+  const __m512 inverse = _mm512_set1_ps(top > 0 ? 65535 / top : 0.0f);
+  __m512i low[kVectors], high[kVectors];
+#pragma GCC unroll 4
+  for (int i = 0; i < kVectors; ++i) {
+    const __m512i whole = _mm512_cvtps_epi32(_mm512_mul_ps(x[i], inverse));
+    high[i] = _mm512_srli_epi32(whole, 8);
+    low[i] = _mm512_and_si512(whole, _mm512_set1_epi32(255));
+  }
+  _mm512_store_si512(weights->high, packed(high));
+  _mm512_store_si512(weights->low, packed(low));
 }
 
 template <int n, int m>
@@ -203,11 +222,7 @@ void accumulate(const KvBlock& b, float* s, int64_t rows, float* out) {
   const int64_t slots = (b.used + kLanes - 1) / kLanes * kLanes;
   by_fours(rows, [&]<int n>(int64_t first) {
     Weights weights[n];
-    for (int r = 0; r < n; ++r) {
-      float* p = s + (first + r) * kScoreStride;
-      for (int64_t j = 0; j < slots; j += kLanes) _mm512_storeu_ps(p + j, _mm512_mul_ps(_mm512_loadu_ps(p + j), _mm512_loadu_ps(b.value_scales + j)));
-      split_weights(p, slots, &weights[r]);
-    }
+    for (int r = 0; r < n; ++r) split_weights(s + (first + r) * kScoreStride, b.value_scales, slots, &weights[r]);
     add_values<n>(b, weights, out + first * b.width, first == 0 ? b.ahead : 0);
   });
 }
