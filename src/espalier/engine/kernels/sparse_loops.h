@@ -124,31 +124,48 @@ struct BlockRow {
   int group;
 };
 
-// Vector j of the row's k-th block goes to sum (k · vectors a block + j) mod kParts, whatever else runs.
-template <typename Lanes, Kind, Code kCode, int kVectors>
-void multiply_blocks(const View& view, int64_t row, const float* x, int64_t x_stride, float* y, int64_t y_stride) {
+// Rows that lie far apart: as many streams from memory. Vector j of a row's k-th block goes to sum (k · vectors a block + j)
+// mod kParts, whatever else runs.
+template <typename Lanes, Code kCode, int kRows, int kVectors>
+void multiply_block_rows(const View& view, int64_t first, int64_t apart, const float* x, int64_t x_stride, float* y, int64_t y_stride) {
   using Row = BlockRow<Lanes, kCode>;
   constexpr int kUnroll = kParts / Row::kVectorsOfBlock;
-  const Row source(view, row);
-  typename Lanes::Vector sums[kVectors][kParts];
-  for (int v = 0; v < kVectors; ++v)
-    for (int i = 0; i < kParts; ++i) sums[v][i] = Lanes::zero();
-  const auto add = [&](int64_t block, int turn) __attribute__((always_inline)) {
+  typename Lanes::Vector sums[kRows][kVectors][kParts];
+  for (auto& row : sums)
+    for (auto& vector : row)
+      for (auto& sum : vector) sum = Lanes::zero();
+  const auto add = [&](const Row& source, int r, int64_t block, int turn) __attribute__((always_inline)) {
     typename Lanes::Vector w[Row::kVectorsOfBlock];
     const int64_t column = source.read(block, w);
     for (int v = 0; v < kVectors; ++v)
       for (int j = 0; j < Row::kVectorsOfBlock; ++j) {
-        auto& sum = sums[v][turn * Row::kVectorsOfBlock + j];
+        auto& sum = sums[r][v][turn * Row::kVectorsOfBlock + j];
         sum = Lanes::fma(w[j], Lanes::load(x + v * x_stride + column + j * Lanes::kWidth), sum);
       }
   };
-  int64_t block = view.offsets[row];
-  const int64_t end = view.offsets[row + 1];
-  for (; block + kUnroll <= end; block += kUnroll)
-    for (int turn = 0; turn < kUnroll; ++turn) add(block + turn, turn);
-  for (int turn = 0; turn < kUnroll - 1; ++turn)
-    if (block + turn < end) add(block + turn, turn);
-  for (int v = 0; v < kVectors; ++v) y[v * y_stride + row] = finish<Lanes, kCode>(Lanes::add(Lanes::add(sums[v][0], sums[v][1]), Lanes::add(sums[v][2], sums[v][3])), view, row);
+  int64_t block[kRows], end[kRows], together = view.columns;
+  for (int r = 0; r < kRows; ++r) {
+    block[r] = view.offsets[first + r * apart], end[r] = view.offsets[first + r * apart + 1];
+    together = end[r] - block[r] < together ? end[r] - block[r] : together;
+  }
+  const auto source = [&](int r) __attribute__((always_inline)) { return Row(view, first + r * apart); };
+  for (int64_t i = 0; i + kUnroll <= together; i += kUnroll)
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      for (int turn = 0; turn < kUnroll; ++turn) add(source(r), r, block[r] + turn, turn);
+      block[r] += kUnroll;
+    }
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) {
+    for (; block[r] + kUnroll <= end[r]; block[r] += kUnroll)
+      for (int turn = 0; turn < kUnroll; ++turn) add(source(r), r, block[r] + turn, turn);
+    for (int turn = 0; turn < kUnroll - 1; ++turn)
+      if (block[r] + turn < end[r]) add(source(r), r, block[r] + turn, turn);
+    for (int v = 0; v < kVectors; ++v) {
+      const auto& sum = sums[r][v];
+      y[v * y_stride + first + r * apart] = finish<Lanes, kCode>(Lanes::add(Lanes::add(sum[0], sum[1]), Lanes::add(sum[2], sum[3])), view, first + r * apart);
+    }
+  }
 }
 
 // fn<n>(first vector) for at most `most` vectors at a time, a power of two.
@@ -164,9 +181,12 @@ template <typename Lanes, Kind kKind, Code kCode>
 void multiply_rows(const View& view, const float* x, int64_t x_stride, int64_t vectors, float* y, int64_t y_stride,
                    int64_t begin, int64_t end) {
   if constexpr (kKind == Kind::kBlocks) {
-    for (int64_t row = begin; row < end; ++row)
+    constexpr int kStreams = Lanes::kBlockRows;
+    const int64_t apart = vectors == 1 ? (end - begin) / kStreams : 0;
+    for (int64_t row = begin; row < begin + apart; ++row) multiply_block_rows<Lanes, kCode, kStreams, 1>(view, row, apart, x, x_stride, y, y_stride);
+    for (int64_t row = begin + kStreams * apart; row < end; ++row)
       for_vectors<Lanes::kOfBlocks>(vectors, 0, [&]<int n>(int64_t v) {
-        multiply_blocks<Lanes, kKind, kCode, n>(view, row, x + v * x_stride, x_stride, y + v * y_stride, y_stride);
+        multiply_block_rows<Lanes, kCode, 1, n>(view, row, 0, x + v * x_stride, x_stride, y + v * y_stride, y_stride);
       });
     return;
   }
