@@ -63,7 +63,7 @@ __m256 expand8(uint32_t mask, __m256 values) {
 struct Lanes {
   using Vector = __m256;
   static constexpr int kWidth = 8, kTogether = 2, kOfBlocks = 2;  // vectors with two rows, with a row of blocks
-  static constexpr int kBlockRows = 2;                             // with one vector
+  static constexpr int kRowsAlone = 2;                             // rows with one vector
   template <Code>
   static constexpr bool kArranged = false;
 

@@ -52,7 +52,7 @@ struct Load<Code::kI8Groups> : Load<Code::kI8> {};
 struct Lanes512 {
   using Vector = __m512;
   static constexpr int kWidth = 16, kTogether = 8, kOfBlocks = 4;  // vectors with two rows, with a row of blocks
-  static constexpr int kBlockRows = 4;                              // with one vector
+  static constexpr int kRowsAlone = 4;                              // rows with one vector
   template <Code>
   static constexpr bool kArranged = false;
 

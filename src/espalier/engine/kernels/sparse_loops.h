@@ -26,14 +26,14 @@ struct BitRow {
   using Values = typename Lanes::template Values<kCode>;
   static constexpr int64_t kColumns = kParts * Lanes::kWidth;
 
-  BitRow(const View& view, int64_t row)
-      : bits(view.bits + row * view.bit_stride),
-        values(static_cast<const typename Values::Element*>(view.values) +
-               (kKind == Kind::kBitmap ? view.offsets[row] : row * view.row_values)),
-        scales(view.scales + row * view.scale_stride),
-        step(kKind == Kind::kRegular ? view.eight_values * (kColumns / 8) : 0),
-        group(view.group_shift),
-        last_group(view.scale_stride - 1) {}
+  void begin(const View& view, int64_t row) {
+    bits = view.bits + row * view.bit_stride;
+    values = static_cast<const typename Values::Element*>(view.values) + (kKind == Kind::kBitmap ? view.offsets[row] : row * view.row_values);
+    scales = view.scales + row * view.scale_stride;
+    step = kKind == Kind::kRegular ? view.eight_values * (kColumns / 8) : 0;
+    group = view.group_shift;
+    last_group = view.scale_stride - 1;
+  }
 
   void next(int64_t column, typename Lanes::Vector (&w)[kParts]) {
     const auto mask = Lanes::mask_at(bits + column / 8);
@@ -70,31 +70,32 @@ float finish(typename Lanes::Vector sums, const View& view, int64_t row) {
   return kCode == Code::kI8 ? sum * view.scales[row * view.scale_stride] : sum;
 }
 
-// Two rows, far apart: two streams from memory, and each part of x is loaded for both. A row and vector have one sum, whatever
-// runs beside them; where so few sums leave the additions waiting for each other, expanding takes longer still.
-template <typename Lanes, Kind kKind, Code kCode, int kVectors>
-void multiply_two_rows(const View& view, int64_t row, int64_t other, const float* x, int64_t x_stride, float* y, int64_t y_stride) {
+// Rows far apart, as many streams from memory; each part of x is loaded for all. A row and vector have one sum, whatever runs
+// beside them; where so few sums leave the additions waiting for each other, expanding takes longer still.
+template <typename Lanes, Kind kKind, Code kCode, int kRows, int kVectors>
+void multiply_far_rows(const View& view, const int64_t (&rows)[kRows], const float* x, int64_t x_stride, float* y, int64_t y_stride) {
   using Row = BitRow<Lanes, kKind, kCode>;
-  typename Lanes::Vector sums[kVectors][2];
-  for (int v = 0; v < kVectors; ++v) sums[v][0] = sums[v][1] = Lanes::zero();
-  Row first(view, row), second(view, other);
+  typename Lanes::Vector sums[kVectors][kRows];
+  for (auto& vector : sums)
+    for (auto& sum : vector) sum = Lanes::zero();
+  Row sources[kRows];
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) sources[r].begin(view, rows[r]);
   for (int64_t column = 0; column < view.columns; column += Row::kColumns) {
-    typename Lanes::Vector w[2][kParts];
-    first.next(column, w[0]);
-    second.next(column, w[1]);
+    typename Lanes::Vector w[kRows][kParts];
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) sources[r].next(column, w[r]);
 #pragma GCC unroll 4
     for (int i = 0; i < kParts; ++i)
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) {
         const auto part = Lanes::load(x + v * x_stride + column + i * Lanes::kWidth);
-        sums[v][0] = Lanes::fma(w[0][i], part, sums[v][0]);
-        sums[v][1] = Lanes::fma(w[1][i], part, sums[v][1]);
+#pragma GCC unroll 4
+        for (int r = 0; r < kRows; ++r) sums[v][r] = Lanes::fma(w[r][i], part, sums[v][r]);
       }
   }
-  for (int v = 0; v < kVectors; ++v) {
-    y[v * y_stride + row] = finish<Lanes, kCode>(sums[v][0], view, row);
-    y[v * y_stride + other] = finish<Lanes, kCode>(sums[v][1], view, other);
-  }
+  for (int v = 0; v < kVectors; ++v)
+    for (int r = 0; r < kRows; ++r) y[v * y_stride + rows[r]] = finish<Lanes, kCode>(sums[v][r], view, rows[r]);
 }
 
 template <typename Lanes, Code kCode>
@@ -181,7 +182,7 @@ template <typename Lanes, Kind kKind, Code kCode>
 void multiply_rows(const View& view, const float* x, int64_t x_stride, int64_t vectors, float* y, int64_t y_stride,
                    int64_t begin, int64_t end) {
   if constexpr (kKind == Kind::kBlocks) {
-    constexpr int kStreams = Lanes::kBlockRows;
+    constexpr int kStreams = Lanes::kRowsAlone;
     const int64_t apart = vectors == 1 ? (end - begin) / kStreams : 0;
     for (int64_t row = begin; row < begin + apart; ++row) multiply_block_rows<Lanes, kCode, kStreams, 1>(view, row, apart, x, x_stride, y, y_stride);
     for (int64_t row = begin + kStreams * apart; row < end; ++row)
@@ -197,13 +198,18 @@ void multiply_rows(const View& view, const float* x, int64_t x_stride, int64_t v
     x = arranged;
     x_stride = stride;
   }
-  // Of an odd number the one in the middle is done twice.
-  const int64_t half = (end - begin + 1) / 2;
-  for (int64_t row = begin; row < begin + half; ++row)
-    for_vectors<Lanes::kTogether>(vectors, 0, [&]<int n>(int64_t v) {
-      const int64_t other = row + half < end ? row + half : row;
-      multiply_two_rows<Lanes, kKind, kCode, n>(view, row, other, x + v * x_stride, x_stride, y + v * y_stride, y_stride);
-    });
+  const auto streams = [&]<int kRows, int kVectors>() {
+    const int64_t length = (end - begin + kRows - 1) / kRows;
+    for (int64_t row = begin; row < begin + length; ++row) {
+      int64_t rows[kRows];
+      for (int r = 0; r < kRows; ++r) rows[r] = row + r * length < end ? row + r * length : end - 1;
+      for_vectors<kVectors>(vectors, 0, [&]<int n>(int64_t v) {
+        multiply_far_rows<Lanes, kKind, kCode, kRows, n>(view, rows, x + v * x_stride, x_stride, y + v * y_stride, y_stride);
+      });
+    }
+  };
+  if (vectors == 1) streams.template operator()<Lanes::kRowsAlone, 1>();
+  else streams.template operator()<2, Lanes::kTogether>();
 }
 
 template <typename Lanes, Kind kKind, Code kCode>
@@ -221,7 +227,8 @@ void expand_row(const View& view, int64_t row, float* target) {
       for (const auto& part : w) put(part, to), to += Lanes::kWidth;
     }
   } else {
-    BitRow<Lanes, kKind, kCode> source(view, row);
+    BitRow<Lanes, kKind, kCode> source;
+    source.begin(view, row);
     for (int64_t column = 0; column < view.columns; column += source.kColumns) {
       typename Lanes::Vector w[kParts];
       source.next(column, w);
