@@ -273,28 +273,35 @@ void AttentionSequence::State::run_units(const RowBlocks& blocks, const Attentio
     for (int64_t unit = units.begin; unit < units.end; ++unit) {
       const RowBlock block = blocks.block(unit / splits);
       load(scratch, blocks, block, input);
-      attend_block(scratch, blocks, block, pages(blocks, block.kv_head, unit % splits, splits), false);
+      PageList list = pages(blocks, block.kv_head, unit % splits, splits);
+      if (unit + 1 < units.end) list.next_kv_head = blocks.block((unit + 1) / splits).kv_head;
+      attend_block(scratch, blocks, block, list, false);
       scratch.rows.save(partial(blocks, unit));
     }
     return;
   }
-  const auto run = [&](int64_t index) {
+  const auto run = [&](int64_t index, int64_t next_kv_head) {
     const RowBlock block = blocks.block(index);
     load(scratch, blocks, block, input);
-    attend_block(scratch, blocks, block, pages(blocks, block.kv_head, 0, 1), true);
+    PageList list = pages(blocks, block.kv_head, 0, 1);
+    list.next_kv_head = next_kv_head;
+    attend_block(scratch, blocks, block, list, true);
     store(scratch, blocks, block, input);
   };
   if (needs.column_sums) {
     const int64_t floats = max_pages(blocks.layer()) * kMaxPageTokens;
     for (int64_t g = team.rank; g < blocks.kv_heads(); g += team.size()) {
       std::fill_n(column_sums.begin() + g * floats, floats, 0.0f);
-      for (int64_t i = 0; i < per_head; ++i) run(g * per_head + i);
+      for (int64_t i = 0; i < per_head; ++i) run(g * per_head + i, -1);
     }
     return;
   }
   // Later rows see more keys: dealt out in turn, from the last on.
-  for (int64_t i = team.rank; i < blocks.kv_heads() * per_head; i += team.size())
-    run(i % blocks.kv_heads() * per_head + per_head - 1 - i / blocks.kv_heads());
+  const int64_t all = blocks.kv_heads() * per_head;
+  for (int64_t i = team.rank; i < all; i += team.size()) {
+    const int64_t next = i + team.size();
+    run(i % blocks.kv_heads() * per_head + per_head - 1 - i / blocks.kv_heads(), next < all ? next % blocks.kv_heads() : -1);
+  }
 }
 
 void AttentionSequence::State::merge_splits(const RowBlocks& blocks, const AttentionInput& input, int64_t splits, const TeamRank& team) {

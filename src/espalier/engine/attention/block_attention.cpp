@@ -30,13 +30,22 @@ int64_t next_read(const KvHead& head, const PageMasks& masks, int64_t page, int6
   return page;
 }
 
-// What to ask memory for while the page before `next` is worked on; -1: nothing. Where all is read, one page beyond the
-// next, also behind the end, where a thread mostly goes on: a page takes less time than memory takes to answer.
-int64_t page_to_fetch(const KvHead& head, const PageMasks& masks, int64_t next, int64_t end) {
-  const int64_t at = masks.all() ? next + 1 : next;
-  if (at >= (masks.all() ? static_cast<int64_t>(head.pages.size()) : end)) return -1;
-  const KvPage& page = head.pages[static_cast<size_t>(at)];
-  return page.alive != 0 && masks.may_read(page) ? at : -1;
+const std::byte* memory_of(const KvHead& head, int64_t page) {
+  const KvPage& at = head.pages[static_cast<size_t>(page)];
+  return at.alive != 0 ? at.memory : nullptr;
+}
+
+// What to ask memory for while the page before `next` is worked on; null: nothing. Where all is read, one page beyond the next,
+// also behind the end, where a thread mostly goes on, or in the head that it takes next: a page takes less time than memory
+// takes to answer.
+const std::byte* to_fetch(const PageList& pages, const PageMasks& masks, int64_t next) {
+  const KvHead& head = pages.cache->head(pages.layer, pages.kv_head);
+  if (!masks.all()) return next < pages.end && masks.may_read(head.pages[static_cast<size_t>(next)]) ? memory_of(head, next) : nullptr;
+  const int64_t at = next + 1, beyond = at - static_cast<int64_t>(head.pages.size());
+  if (beyond < 0) return memory_of(head, at);
+  if (pages.next_kv_head < 0) return nullptr;
+  const KvHead& other = pages.cache->head(pages.layer, pages.next_kv_head);
+  return beyond < static_cast<int64_t>(other.pages.size()) ? memory_of(other, beyond) : nullptr;
 }
 
 // The softmax reads no memory: meanwhile comes what would be asked for in a hurry behind it. More at once than this is lost.
@@ -126,7 +135,7 @@ void BlockRows::make_tile(const PageList& pages, const KvPage& page) {
   }
 }
 
-BlockRows::Step BlockRows::make_step(const PageList& pages, int64_t index, int64_t fetch, int64_t used) {
+BlockRows::Step BlockRows::make_step(const PageList& pages, int64_t index, const std::byte* fetch, int64_t used) {
   const KvHead& head = pages.cache->head(pages.layer, pages.kv_head);
   const KvPage& page = head.pages[static_cast<size_t>(index)];
   const KvLayout& l = pages.cache->layout(pages.layer);
@@ -142,8 +151,8 @@ BlockRows::Step BlockRows::make_step(const PageList& pages, int64_t index, int64
     b.key_scales = reinterpret_cast<const float*>(page.memory + l.key_scales);
     b.value_scales = reinterpret_cast<const float*>(page.memory + l.value_scales);
   }
-  if (fetch >= 0) {
-    b.ahead = head.pages[static_cast<size_t>(fetch)].memory - page.memory;
+  if (fetch != nullptr) {
+    b.ahead = fetch - page.memory;
     // Kernels fetch what they stream; a scale that is missing at the end of a tile halts everything behind it.
     if (b.key_scales != nullptr)
       for (int64_t i = 0; i < l.slots; i += static_cast<int64_t>(kLine))
@@ -193,7 +202,7 @@ void BlockRows::start_far(const PageList& pages, FarRows& far) {
   far.q = far_q_.data(), far.running = far_running_.data(), far.rows = count_;
 }
 
-uint64_t BlockRows::take_in_far(const PageList& pages, int64_t index, int64_t fetch, FarRows& far, BlockCounts& counts) {
+uint64_t BlockRows::take_in_far(const PageList& pages, int64_t index, const std::byte* fetch, FarRows& far, BlockCounts& counts) {
   if (pages.far == nullptr) return 0;
   const KvPage& page = pages.cache->head(pages.layer, pages.kv_head).pages[static_cast<size_t>(index)];
   const int32_t* positions = pages.cache->positions(pages.layer, page);
@@ -274,7 +283,7 @@ BlockCounts BlockRows::attend_some_values(const PageList& pages, const PageMasks
     const uint64_t pairs = pairs_of(masks_.data(), count_);
     counts.pairs += pairs, counts.key_multiplies += pairs * static_cast<uint64_t>(layout.head_size);
     (page.tier == Tier::kFast ? counts.fast_bytes : counts.slow_bytes) += static_cast<uint64_t>(std::popcount(seen)) * key_bytes(layout);
-    const Step step = make_step(pages, i, -1, std::bit_width(seen));
+    const Step step = make_step(pages, i, nullptr, std::bit_width(seen));
     step.kernels->scores(step.block, q, count_, scores_.data());
     seen_pages_.push_back(i);
     all_scores_.insert(all_scores_.end(), scores_.begin(), scores_.begin() + count_ * kScoreStride);
@@ -293,7 +302,7 @@ BlockCounts BlockRows::attend_some_values(const PageList& pages, const PageMasks
     if (kept == 0) continue;
     const KvPage& page = head.pages[static_cast<size_t>(seen_pages_[i])];
     (page.tier == Tier::kFast ? counts.fast_bytes : counts.slow_bytes) += static_cast<uint64_t>(std::popcount(kept)) * layout.value_bytes;
-    const Step step = make_step(pages, seen_pages_[i], -1, std::bit_width(kept));
+    const Step step = make_step(pages, seen_pages_[i], nullptr, std::bit_width(kept));
     step.kernels->accumulate(step.block, scores_.data(), count_, out_.data());
   }
   return counts;
@@ -402,7 +411,8 @@ BlockCounts BlockRows::attend_once(const PageList& pages, const PageMasks& masks
   for (int64_t i = next_read(head, masks, pages.begin - 1, pages.end); i < pages.end;) {
     const KvPage& page = head.pages[static_cast<size_t>(i)];
     const int32_t* positions = pages.cache->positions(pages.layer, page);
-    const int64_t next = next_read(head, masks, i, pages.end), fetch = page_to_fetch(head, masks, next, pages.end);
+    const int64_t next = next_read(head, masks, i, pages.end);
+    const std::byte* fetch = to_fetch(pages, masks, next);
     uint64_t seen = visible(masks, page, positions, hidden_);
     if (const uint64_t afar = seen == 0 ? 0 : take_in_far(pages, i, fetch, far, counts); afar != 0) {
       const uint64_t all = seen;
@@ -455,7 +465,7 @@ void BlockRows::add_column_sums(const PageList& pages, const PageMasks& masks, b
     const int32_t* positions = pages.cache->positions(pages.layer, page);
     const uint64_t seen = visible(masks, page, positions, hidden_);
     if (seen == 0) continue;
-    const Step step = make_step(pages, i, -1, std::bit_width(seen));
+    const Step step = make_step(pages, i, nullptr, std::bit_width(seen));
     const auto add = [&](const float* q, const uint64_t* row_masks) {
       step.kernels->scores(step.block, q, count_, scores_.data());
       step.kernels->column_sums(scores_.data(), row_masks, log_sum_.data(), count_, step.block.used, sums + i * kScoreStride);

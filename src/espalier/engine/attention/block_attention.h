@@ -30,6 +30,7 @@ struct PageList {
   int layer = 0;
   int64_t kv_head = 0;
   int64_t begin = 0, end = 0;
+  int64_t next_kv_head = -1;                    // that this thread reads after this one; -1: none
   const BlockKernels* kernels = nullptr;        // of the cache's codec
   const BlockKernels* plain_kernels = nullptr;  // of fp32, for keys that are rotated as they are read
   const RotaryRows* rotation = nullptr;         // by position, for raw keys and packed blocks
@@ -79,7 +80,7 @@ class BlockRows {
     KvBlock block;
     const BlockKernels* kernels;
   };
-  Step make_step(const PageList& pages, int64_t page, int64_t fetch, int64_t used);
+  Step make_step(const PageList& pages, int64_t page, const std::byte* fetch, int64_t used);
   void make_tile(const PageList& pages, const KvPage& page);
   BlockCounts attend_once(const PageList& pages, const PageMasks& masks, bool separate_sinks);
   // High planes first, and again with both where that leaves a row flat.
@@ -106,7 +107,7 @@ class BlockRows {
   void take_in(const Step& step, const float* q, const uint64_t* masks);
   void take_in_scores(const Step& step, const uint64_t* masks);  // that stand in scores_
   // The page's keys that are not near to the rows, which are taken out of masks_. Returns all of them or-ed.
-  uint64_t take_in_far(const PageList& pages, int64_t page, int64_t fetch, FarRows& far, BlockCounts& counts);
+  uint64_t take_in_far(const PageList& pages, int64_t page, const std::byte* fetch, FarRows& far, BlockCounts& counts);
   void start_far(const PageList& pages, FarRows& far);
 
   int64_t width_ = 0, count_ = 0;
