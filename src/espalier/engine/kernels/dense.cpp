@@ -1,13 +1,16 @@
 #include "espalier/engine/kernels.h"
 #include "espalier/engine/kernels/dense_kernels.h"
+#include "espalier/engine/kernels/thread_scratch.h"
 
 namespace espalier {
 namespace {
 
-template <void (*kKernel)(const DenseProduct&)>
+template <void (*kKernel)(const DenseProduct&), bool kScratch = false>
 void run(const WeightMatrix& matrix, const float* x, int64_t x_stride, int64_t vectors, float* y, int64_t y_stride, int64_t begin, int64_t end) {
   const auto* scales = reinterpret_cast<const float*>(matrix.scales.bytes());
-  kKernel({matrix.values.bytes(), scales, matrix.columns, matrix.form.group, x, x_stride, vectors, y, y_stride, begin, end});
+  const auto floats = static_cast<size_t>(vectors * ((matrix.columns + 63) / 64 * 64));
+  void* scratch = kScratch ? thread_scratch(floats * sizeof(float)) : nullptr;
+  kKernel({matrix.values.bytes(), scales, matrix.columns, matrix.form.group, x, x_stride, vectors, y, y_stride, begin, end, scratch});
 }
 
 struct Level {
@@ -15,7 +18,7 @@ struct Level {
 };
 
 #define ESPALIER_DENSE_LEVEL(level) \
-  {run<dense_##level::fp32>, run<dense_##level::bf16>, run<dense_##level::fp16>, run<dense_##level::int8_rows>, run<dense_##level::int8_groups>}
+  {run<dense_##level::fp32>, run<dense_##level::bf16, true>, run<dense_##level::fp16>, run<dense_##level::int8_rows>, run<dense_##level::int8_groups>}
 constexpr Level kReference = ESPALIER_DENSE_LEVEL(reference);
 constexpr Level kAvx2 = ESPALIER_DENSE_LEVEL(avx2);
 constexpr Level kAvx512 = ESPALIER_DENSE_LEVEL(avx512);

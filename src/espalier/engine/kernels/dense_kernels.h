@@ -15,6 +15,7 @@ struct DenseProduct {
   int64_t x_stride, vectors;
   float* y;
   int64_t y_stride, begin, end;
+  void* scratch;  // of this thread, aligned to 64 bytes: an fp32 for each column of x, rounded up to 64, where a level wants it
 };
 
 // int8_rows: one scale a row; int8_groups: group is 32, 64 or 128.

@@ -11,6 +11,7 @@ namespace {
 struct Lanes {
   using Vec = __m256;
   static constexpr int kWidth = 8;
+  static constexpr bool kPairs = false;
   static constexpr int kRegisters = 16;
 
   static __m256i first(int64_t n) {

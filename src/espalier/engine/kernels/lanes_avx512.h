@@ -27,6 +27,24 @@ struct Lanes {
   static Vec from_bf16(__m256i bits) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16)); }
   static Vec load_bf16(const uint16_t* p) { return from_bf16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
   static Vec load_bf16(const uint16_t* p, int64_t n) { return from_bf16(_mm256_maskz_loadu_epi16(first(n), p)); }
+  // Of 32 columns the even ones and the odd ones.
+  static constexpr bool kPairs = true;
+  static void split_bf16(__m512i pairs, Vec& even, Vec& odd) {
+    even = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+    odd = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
+  }
+  static void load_bf16_pairs(const uint16_t* p, Vec& even, Vec& odd) { split_bf16(_mm512_loadu_si512(p), even, odd); }
+  static void load_bf16_pairs(const uint16_t* p, Vec& even, Vec& odd, int64_t n) {
+    split_bf16(_mm512_maskz_loadu_epi16(static_cast<__mmask32>((uint64_t{1} << n) - 1), p), even, odd);
+  }
+  static void arrange_pairs(const float* x, int64_t n, float* to) {
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30), odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    for (int64_t i = 0; i < n; i += 32) {
+      const Vec low = load(x + i), high = load(x + i + 16);
+      store(to + i, _mm512_permutex2var_ps(low, even, high));
+      store(to + i + 16, _mm512_permutex2var_ps(low, odd, high));
+    }
+  }
   static Vec load_fp16(const uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
   static Vec load_fp16(const uint16_t* p, int64_t n) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first(n), p)); }
   static Vec load_int8(const int8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))); }

@@ -9,6 +9,7 @@
 #include "espalier/engine/kernels.h"
 #include "espalier/engine/kernels/sparse_rows.h"
 #include "espalier/engine/kernels/sparse_view.h"
+#include "espalier/engine/kernels/thread_scratch.h"
 
 namespace espalier {
 namespace {
@@ -60,23 +61,12 @@ View view_of(const WeightMatrix& matrix) {
   return view;
 }
 
-// Grows with the widest product that this thread has seen.
-void* scratch(size_t bytes) {
-  struct alignas(64) Line {
-    char bytes[64];
-  };
-  static thread_local std::vector<Line> lines;
-  const size_t count = bytes / sizeof(Line) + 1;
-  if (lines.size() < count) lines.resize(count);
-  return lines.data();
-}
-
 // A MatVec has no place for what it was chosen by, so there is one for each level, kind and code.
 template <int kLevel, int kKind, int kCode>
 void multiply(const WeightMatrix& matrix, const float* x, int64_t x_stride, int64_t vectors, float* y, int64_t y_stride,
               int64_t begin, int64_t end) {
   View view = view_of(matrix);
-  view.scratch = scratch(static_cast<size_t>(vectors * bitmap_stride(matrix.columns) * sparse::kScratch));
+  view.scratch = thread_scratch(static_cast<size_t>(vectors * bitmap_stride(matrix.columns) * sparse::kScratch));
   kTables[kLevel]->multiply[kKind][kCode](view, x, x_stride, vectors, y, y_stride, begin, end);
 }
 
@@ -89,6 +79,16 @@ constexpr auto all_multiplies(std::integer_sequence<int, kIndex...>) {
 constexpr auto kMultiplies = all_multiplies(std::make_integer_sequence<int, kLevels * sparse::kKinds * sparse::kCodes>());
 
 }  // namespace
+
+void* thread_scratch(size_t bytes) {
+  struct alignas(64) Line {
+    char bytes[64];
+  };
+  static thread_local std::vector<Line> lines;
+  const size_t count = bytes / sizeof(Line) + 1;
+  if (lines.size() < count) lines.resize(count);
+  return lines.data();
+}
 
 MatVec sparse_mat_vec(const WeightForm& form, SimdLevel level) {
   const int kind = static_cast<int>(kind_of(form)), code = static_cast<int>(code_of(form));

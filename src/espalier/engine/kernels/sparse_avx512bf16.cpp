@@ -1,5 +1,6 @@
 // VBMI2 expands 16-bit and 8-bit values before they are widened: one expansion for 32 or 64 columns instead of one for 16. That
 // pays where the widening costs no shuffles: for bf16 and for int8 as integers; fp16 goes the way of the level below.
+#include "espalier/engine/kernels/lanes_avx512.h"
 #include "espalier/engine/kernels/sparse_avx512_lanes.h"
 #include "espalier/engine/kernels/sparse_avx512_digits.h"
 #include "espalier/engine/kernels/sparse_loops.h"
@@ -17,14 +18,10 @@ __m512i load_bits(const void* from) {
 // ones come first, then the odd ones, without the shuffles of a widening.
 struct EvenAndOdd {
   using Element = uint16_t;
-  static void split(__m512i halves, __m512& even, __m512& odd) {
-    even = _mm512_castsi512_ps(_mm512_slli_epi32(halves, 16));
-    odd = _mm512_castsi512_ps(_mm512_and_si512(halves, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
-  }
   static void expand(uint64_t mask, const uint16_t* from, __m512 (&w)[4]) {
-    split(_mm512_maskz_expand_epi16(static_cast<__mmask32>(mask), load_bits(from)), w[0], w[1]);
-    split(_mm512_maskz_expand_epi16(static_cast<__mmask32>(mask >> 32), load_bits(from + _mm_popcnt_u64(mask & 0xffffffff))),
-          w[2], w[3]);
+    espalier::Lanes::split_bf16(_mm512_maskz_expand_epi16(static_cast<__mmask32>(mask), load_bits(from)), w[0], w[1]);
+    espalier::Lanes::split_bf16(_mm512_maskz_expand_epi16(static_cast<__mmask32>(mask >> 32), load_bits(from + _mm_popcnt_u64(mask & 0xffffffff))),
+                                w[2], w[3]);
   }
   static void block(const uint16_t* from, __m512 (&w)[1]) { w[0] = Load<Code::kBF16>::at(from); }
 };
@@ -37,15 +34,7 @@ struct Lanes : Lanes512 {
   template <Code kCode>
   static constexpr bool kArranged = kCode == Code::kBF16;
 
-  static void arrange(const float* x, int64_t count, float* to) {
-    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
-    for (int64_t i = 0; i < count; i += 32) {
-      const __m512 low = _mm512_loadu_ps(x + i), high = _mm512_loadu_ps(x + i + 16);
-      _mm512_storeu_ps(to + i, _mm512_permutex2var_ps(low, even, high));
-      _mm512_storeu_ps(to + i + 16, _mm512_permutex2var_ps(low, odd, high));
-    }
-  }
+  static void arrange(const float* x, int64_t count, float* to) { espalier::Lanes::arrange_pairs(x, count, to); }
 };
 template <>
 struct Lanes::Values<Code::kBF16> : EvenAndOdd {};
