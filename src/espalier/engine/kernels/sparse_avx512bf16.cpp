@@ -1,5 +1,4 @@
-// VBMI2 expands 16-bit and 8-bit values before they are widened: one expansion for 32 or 64 columns instead of one for 16. That
-// pays where the widening costs no shuffles: for bf16 and for int8 as integers; fp16 goes the way of the level below.
+// VBMI2 expands 16-bit and 8-bit values before they are widened: one expansion for 32 or 64 columns instead of one for 16.
 #include "espalier/engine/kernels/lanes_avx512.h"
 #include "espalier/engine/kernels/sparse_avx512_lanes.h"
 #include "espalier/engine/kernels/sparse_avx512_digits.h"
@@ -26,6 +25,17 @@ struct EvenAndOdd {
   static void block(const uint16_t* from, __m512 (&w)[1]) { w[0] = Load<Code::kBF16>::at(from); }
 };
 
+struct Halves {
+  using Element = uint16_t;
+  static void expand(uint64_t mask, const uint16_t* from, __m512 (&w)[4]) {
+    const __m512i low = _mm512_maskz_expand_epi16(static_cast<__mmask32>(mask), load_bits(from));
+    const __m512i high = _mm512_maskz_expand_epi16(static_cast<__mmask32>(mask >> 32), load_bits(from + _mm_popcnt_u64(mask & 0xffffffff)));
+    w[0] = _mm512_cvtph_ps(_mm512_castsi512_si256(low)), w[1] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(low, 1));
+    w[2] = _mm512_cvtph_ps(_mm512_castsi512_si256(high)), w[3] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(high, 1));
+  }
+  static void block(const uint16_t* from, __m512 (&w)[1]) { w[0] = Load<Code::kF16>::at(from); }
+};
+
 using PlainLanes = Lanes512;
 
 struct Lanes : Lanes512 {
@@ -38,6 +48,8 @@ struct Lanes : Lanes512 {
 };
 template <>
 struct Lanes::Values<Code::kBF16> : EvenAndOdd {};
+template <>
+struct Lanes::Values<Code::kF16> : Halves {};
 
 void expand_word(uint64_t mask, const uint16_t* from, uint16_t* to) {
   _mm512_storeu_si512(to, _mm512_maskz_expand_epi16(static_cast<__mmask32>(mask), load_bits(from)));
