@@ -48,11 +48,13 @@ const std::byte* to_fetch(const PageList& pages, const PageMasks& masks, int64_t
   return beyond < static_cast<int64_t>(other.pages.size()) ? memory_of(other, beyond) : nullptr;
 }
 
-// The softmax reads no memory: meanwhile comes what would be asked for in a hurry behind it. More at once than this is lost.
-void ask_for_values(const KvBlock& b) {
+// The softmax reads no memory: meanwhile comes what would be asked for in a hurry behind it. More than this at once is lost.
+constexpr int64_t kAtOnce = 64 * 64;
+
+void ask_for_values(const KvBlock& b, int64_t begin) {
   if (b.ahead == 0) return;
-  const int64_t bytes = std::min<int64_t>(b.value_bytes / 2, 64 * 64);
-  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(b.values + b.ahead + i, 0, 2);
+  const int64_t end = std::min(b.value_bytes / 2, begin + kAtOnce);
+  for (int64_t i = begin; i < end; i += 64) __builtin_prefetch(b.values + b.ahead + i, 0, 2);
 }
 
 uint64_t pairs_of(const uint64_t* masks, int64_t count) {
@@ -163,12 +165,13 @@ BlockRows::Step BlockRows::make_step(const PageList& pages, int64_t index, const
 
 void BlockRows::take_in(const Step& step, const float* q, const uint64_t* masks) {
   step.kernels->scores(step.block, q, count_, scores_.data());
-  ask_for_values(step.block);
+  ask_for_values(step.block, 0);
   take_in_scores(step, masks);
 }
 
 void BlockRows::take_in_scores(const Step& step, const uint64_t* masks) {
   step.kernels->softmax(scores_.data(), masks, count_, step.block.used, width_, maximum_.data(), sum_.data(), out_.data());
+  ask_for_values(step.block, kAtOnce);
   step.kernels->accumulate(step.block, scores_.data(), count_, out_.data());
 }
 

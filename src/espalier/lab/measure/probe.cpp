@@ -39,7 +39,11 @@ std::vector<at::Tensor> run_graph(const Graph& graph, const std::vector<at::Tens
   Weights weights(graph);
   Environment values;
   for (size_t i = 0; i < inputs.size(); ++i) values[graph.inputs.at(i)] = inputs[i];
-  Interpreter(graph, weights).run(values, 0, static_cast<NodeId>(graph.nodes.size()));
+  const Interpreter interpreter(graph, weights);
+  for (NodeId n = 0; n < static_cast<NodeId>(graph.nodes.size()); ++n) {
+    interpreter.run(values, n, n + 1);
+    weights.release_all();  // a model may be larger than memory in fp32
+  }
   std::vector<at::Tensor> outputs;
   for (ValueId output : graph.outputs) outputs.push_back(values.at(output));
   return outputs;
