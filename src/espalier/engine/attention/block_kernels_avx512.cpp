@@ -31,13 +31,16 @@ struct Vector512 {
   static T select(uint64_t bits, T yes, T no) { return _mm512_mask_blend_ps(static_cast<__mmask16>(bits), no, yes); }
 
   // 2^n · p(f), n + f = x · log2 e, |f| ≤ 1/2; p is the Taylor polynomial of degree 7 of e^(f ln 2), relative error 3e-8.
-  static T exp(T x) {
+  static T exp(T x) { return exp_without<0>(x); }
+  // The same without the highest terms.
+  template <int kTerms>
+  static T exp_without(T x) {
     const T y = _mm512_mul_ps(_mm512_max_ps(x, _mm512_set1_ps(-104.0f)), _mm512_set1_ps(1.44269504088896341f));
     const T n = _mm512_roundscale_ps(y, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     T r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), _mm512_max_ps(x, _mm512_set1_ps(-104.0f)));
     r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
-    T p = _mm512_set1_ps(1.0f / 5040);
-    for (const float c : kExpTerms) p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(c));
+    T p = _mm512_set1_ps(kTerms == 0 ? 1.0f / 5040 : kExpTerms[kTerms - 1]);
+    for (size_t i = kTerms; i < sizeof kExpTerms / sizeof *kExpTerms; ++i) p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(kExpTerms[i]));
     return _mm512_scalef_ps(p, n);
   }
 
@@ -55,16 +58,9 @@ struct Vector512 {
   }
 };
 
-// Where probabilities are rounded to 16 bits anyway: degree 5, relative error 4e-6.
+// Where probabilities are rounded to 16 bits anyway: degree 5, relative error 3e-6.
 struct RoughVector512 : Vector512 {
-  static T exp(T x) {
-    x = _mm512_max_ps(x, _mm512_set1_ps(-104.0f));
-    const T n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504088896341f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const T r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693147181f), x);
-    T p = _mm512_set1_ps(kExpTerms[1]);
-    for (int i = 2; i < 7; ++i) p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(kExpTerms[i]));
-    return _mm512_scalef_ps(p, n);
-  }
+  static T exp(T x) { return exp_without<2>(x); }
 };
 
 // Short pages are a single vector of 16 slots.

@@ -80,16 +80,6 @@ constexpr auto kMultiplies = all_multiplies(std::make_integer_sequence<int, kLev
 
 }  // namespace
 
-void* thread_scratch(size_t bytes) {
-  struct alignas(64) Line {
-    char bytes[64];
-  };
-  static thread_local std::vector<Line> lines;
-  const size_t count = bytes / sizeof(Line) + 1;
-  if (lines.size() < count) lines.resize(count);
-  return lines.data();
-}
-
 MatVec sparse_mat_vec(const WeightForm& form, SimdLevel level) {
   const int kind = static_cast<int>(kind_of(form)), code = static_cast<int>(code_of(form));
   return kMultiplies.at(static_cast<size_t>((static_cast<int>(level) * sparse::kKinds + kind) * sparse::kCodes + code));

@@ -173,27 +173,18 @@ void multiply_digits(const View& view, const int64_t (&rows)[kRows], const Digit
     for (int v = 0; v < kVectors; ++v) y[v * y_stride + rows[r]] = finish<Lanes512, kCode>(sums[r][v], view, rows[r]);
 }
 
-// kRows at a time; the last row may be done more than once.
-template <Kind kKind, Code kCode, int kRows, int kVectors>
-void multiply_digit_streams(const View& view, const DigitVectors& x, int64_t vectors, float* y, int64_t y_stride, int64_t begin,
-                            int64_t end) {
-  const int64_t length = (end - begin + kRows - 1) / kRows;
-  for (int64_t row = begin; row < begin + length; ++row) {
-    int64_t rows[kRows];
-    for (int r = 0; r < kRows; ++r) rows[r] = row + r * length < end ? row + r * length : end - 1;
-    for_vectors<kVectors>(vectors, 0, [&]<int n>(int64_t v) {
-      multiply_digits<kKind, kCode, kRows, n>(view, rows, x.from(v), y + v * y_stride, y_stride);
-    });
-  }
-}
-
 // As many sums as the registers hold.
 template <Kind kKind, Code kCode>
 void multiply_digit_rows(const View& view, const float* x, int64_t x_stride, int64_t vectors, float* y, int64_t y_stride,
                          int64_t begin, int64_t end) {
   const DigitVectors digits = to_digits(view, kCode == Code::kI8Groups, x, x_stride, vectors);
-  if (vectors == 1) return multiply_digit_streams<kKind, kCode, 4, 1>(view, digits, vectors, y, y_stride, begin, end);
-  multiply_digit_streams<kKind, kCode, 2, 4>(view, digits, vectors, y, y_stride, begin, end);
+  const auto multiply = [&]<int kRows, int kVectors>() {
+    for_far_rows<kRows>(begin, end, [&](const int64_t (&rows)[kRows]) {
+      for_vectors<kVectors>(vectors, 0, [&]<int n>(int64_t v) { multiply_digits<kKind, kCode, kRows, n>(view, rows, digits.from(v), y + v * y_stride, y_stride); });
+    });
+  };
+  if (vectors == 1) multiply.template operator()<4, 1>();
+  else multiply.template operator()<2, 4>();
 }
 
 }  // namespace

@@ -70,10 +70,9 @@ float finish(typename Lanes::Vector sums, const View& view, int64_t row) {
   return kCode == Code::kI8 ? sum * view.scales[row * view.scale_stride] : sum;
 }
 
-// Rows far apart, as many streams from memory; each part of x is loaded for all. A row and vector have one sum, whatever runs
-// beside them; where so few sums leave the additions waiting for each other, expanding takes longer still.
+// Each part of x is loaded for all rows. A row and vector have one sum, whatever runs beside them; where so few sums leave the additions waiting for each other, expanding takes longer still.
 template <typename Lanes, Kind kKind, Code kCode, int kRows, int kVectors>
-void multiply_far_rows(const View& view, const int64_t (&rows)[kRows], const float* x, int64_t x_stride, float* y, int64_t y_stride) {
+void multiply_bit_rows(const View& view, const int64_t (&rows)[kRows], const float* x, int64_t x_stride, float* y, int64_t y_stride) {
   using Row = BitRow<Lanes, kKind, kCode>;
   typename Lanes::Vector sums[kVectors][kRows];
   for (auto& vector : sums)
@@ -125,10 +124,9 @@ struct BlockRow {
   int group;
 };
 
-// Rows that lie far apart: as many streams from memory. Vector j of a row's k-th block goes to sum (k · vectors a block + j)
-// mod kParts, whatever else runs.
+// Vector j of a row's k-th block goes to sum (k · vectors a block + j) mod kParts, whatever else runs.
 template <typename Lanes, Code kCode, int kRows, int kVectors>
-void multiply_block_rows(const View& view, int64_t first, int64_t apart, const float* x, int64_t x_stride, float* y, int64_t y_stride) {
+void multiply_block_rows(const View& view, const int64_t (&rows)[kRows], const float* x, int64_t x_stride, float* y, int64_t y_stride) {
   using Row = BlockRow<Lanes, kCode>;
   constexpr int kUnroll = kParts / Row::kVectorsOfBlock;
   typename Lanes::Vector sums[kRows][kVectors][kParts];
@@ -146,10 +144,10 @@ void multiply_block_rows(const View& view, int64_t first, int64_t apart, const f
   };
   int64_t block[kRows], end[kRows], together = view.columns;
   for (int r = 0; r < kRows; ++r) {
-    block[r] = view.offsets[first + r * apart], end[r] = view.offsets[first + r * apart + 1];
+    block[r] = view.offsets[rows[r]], end[r] = view.offsets[rows[r] + 1];
     together = end[r] - block[r] < together ? end[r] - block[r] : together;
   }
-  const auto source = [&](int r) __attribute__((always_inline)) { return Row(view, first + r * apart); };
+  const auto source = [&](int r) __attribute__((always_inline)) { return Row(view, rows[r]); };
   for (int64_t i = 0; i + kUnroll <= together; i += kUnroll)
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
@@ -164,7 +162,7 @@ void multiply_block_rows(const View& view, int64_t first, int64_t apart, const f
       if (block[r] + turn < end[r]) add(source(r), r, block[r] + turn, turn);
     for (int v = 0; v < kVectors; ++v) {
       const auto& sum = sums[r][v];
-      y[v * y_stride + first + r * apart] = finish<Lanes, kCode>(Lanes::add(Lanes::add(sum[0], sum[1]), Lanes::add(sum[2], sum[3])), view, first + r * apart);
+      y[v * y_stride + rows[r]] = finish<Lanes, kCode>(Lanes::add(Lanes::add(sum[0], sum[1]), Lanes::add(sum[2], sum[3])), view, rows[r]);
     }
   }
 }
@@ -177,20 +175,21 @@ inline __attribute__((always_inline)) void for_vectors(int64_t vectors, int64_t 
     if (first < vectors) for_vectors<most / 2>(vectors, first, fn);
 }
 
+// fn(rows) for kRows at a time that lie far apart, as many streams from memory; the last row may be done more than once.
+template <int kRows, typename Fn>
+inline __attribute__((always_inline)) void for_far_rows(int64_t begin, int64_t end, const Fn& fn) {
+  const int64_t length = (end - begin + kRows - 1) / kRows;
+  for (int64_t row = begin; row < begin + length; ++row) {
+    int64_t rows[kRows];
+    for (int r = 0; r < kRows; ++r) rows[r] = row + r * length < end ? row + r * length : end - 1;
+    fn(rows);
+  }
+}
+
 // Several vectors take a row together: it comes from memory once, then from the cache.
 template <typename Lanes, Kind kKind, Code kCode>
 void multiply_rows(const View& view, const float* x, int64_t x_stride, int64_t vectors, float* y, int64_t y_stride,
                    int64_t begin, int64_t end) {
-  if constexpr (kKind == Kind::kBlocks) {
-    constexpr int kStreams = Lanes::kRowsAlone;
-    const int64_t apart = vectors == 1 ? (end - begin) / kStreams : 0;
-    for (int64_t row = begin; row < begin + apart; ++row) multiply_block_rows<Lanes, kCode, kStreams, 1>(view, row, apart, x, x_stride, y, y_stride);
-    for (int64_t row = begin + kStreams * apart; row < end; ++row)
-      for_vectors<Lanes::kOfBlocks>(vectors, 0, [&]<int n>(int64_t v) {
-        multiply_block_rows<Lanes, kCode, 1, n>(view, row, 0, x + v * x_stride, x_stride, y + v * y_stride, y_stride);
-      });
-    return;
-  }
   if constexpr (kKind != Kind::kBlocks && Lanes::template kArranged<kCode>) {
     const int64_t stride = (view.columns + 63) / 64 * 64;
     auto* arranged = static_cast<float*>(view.scratch);
@@ -198,18 +197,17 @@ void multiply_rows(const View& view, const float* x, int64_t x_stride, int64_t v
     x = arranged;
     x_stride = stride;
   }
-  const auto streams = [&]<int kRows, int kVectors>() {
-    const int64_t length = (end - begin + kRows - 1) / kRows;
-    for (int64_t row = begin; row < begin + length; ++row) {
-      int64_t rows[kRows];
-      for (int r = 0; r < kRows; ++r) rows[r] = row + r * length < end ? row + r * length : end - 1;
+  const auto multiply = [&]<int kRows, int kVectors>() {
+    for_far_rows<kRows>(begin, end, [&](const int64_t (&rows)[kRows]) {
       for_vectors<kVectors>(vectors, 0, [&]<int n>(int64_t v) {
-        multiply_far_rows<Lanes, kKind, kCode, kRows, n>(view, rows, x + v * x_stride, x_stride, y + v * y_stride, y_stride);
+        if constexpr (kKind == Kind::kBlocks) multiply_block_rows<Lanes, kCode, kRows, n>(view, rows, x + v * x_stride, x_stride, y + v * y_stride, y_stride);
+        else multiply_bit_rows<Lanes, kKind, kCode, kRows, n>(view, rows, x + v * x_stride, x_stride, y + v * y_stride, y_stride);
       });
-    }
+    });
   };
-  if (vectors == 1) streams.template operator()<Lanes::kRowsAlone, 1>();
-  else streams.template operator()<2, Lanes::kTogether>();
+  constexpr bool kBlocks = kKind == Kind::kBlocks;
+  if (vectors == 1) multiply.template operator()<Lanes::kRowsAlone, 1>();
+  else multiply.template operator()<kBlocks ? 1 : 2, kBlocks ? Lanes::kOfBlocks : Lanes::kTogether>();
 }
 
 template <typename Lanes, Kind kKind, Code kCode>
