@@ -60,7 +60,7 @@ TEST(Engine, ThePromptMayComeFromAFile) {
   EXPECT_EQ(json_of(piped).at("text"), generated({}).at("text"));
   ESP_EXPECT_MISTAKE(espalier({"generate", kModel, "-p", "x", "--system", "y"}), "--chat");
   ESP_EXPECT_MISTAKE(espalier({"generate", kModel, "-p", "x", "--chat"}), "no chat template");
-  ESP_EXPECT_MISTAKE(espalier({"generate", kModel, "-p", "x", "--int8-group", "48", "--dtype", "int8"}), "--int8-group");
+  ESP_EXPECT_MISTAKE(espalier({"generate", kModel, "-p", "x", "--int8-group", "48", "--dtype", "int8"}), "--int8-group: expected 0, 32, 64 or 128, found 48");
 }
 
 // What every method leaves behind runs as it is, and what it removed is not read.

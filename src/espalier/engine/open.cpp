@@ -27,7 +27,7 @@ DecoderOptions decoder_options(const CommonRequest& common, const EngineRequest&
   options.precision = precision_named(common.dtype);
   options.int8_group = engine.int8_group;
   const int64_t group = engine.int8_group;
-  if (group != 0 && group != 32 && group != 64 && group != 128) throw UserError("--int8-group", "", "0, 32, 64 or 128", fmt::format("{}", group));
+  if (group != 0 && group != 32 && group != 64 && group != 128) user_error("--int8-group: expected 0, 32, 64 or 128, found {}", group);
   if (group != 0 && options.precision != Precision::kI8) user_error("--int8-group: belongs to --dtype int8, found --dtype {}", common.dtype);
   return options;
 }
